@@ -15,3 +15,7 @@
 //! else reaches it by URL, as it reaches AWS.
 
 pub mod base;
+pub mod aws;
+pub mod lab;
+pub mod load;
+pub mod pg;

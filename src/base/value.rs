@@ -217,7 +217,6 @@ macro_rules! map {
 #[cfg(test)]
 mod tests {
     use super::{Lsn, Value};
-    use crate::map;
 
     #[test]
     fn the_json_form_is_reversible() {

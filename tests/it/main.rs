@@ -1,1 +1,6 @@
 //! All integration tests in one binary.
+
+mod aws;
+mod lab;
+mod load;
+mod pg;

@@ -1,0 +1,1 @@
+//! An annex: RDS and Secrets Manager in miniature, over real PostgreSQL servers. Imports `base/` only.
