@@ -14,8 +14,12 @@
 //! A file imports its own folder and lower floors. `lab/` imports `base/` only, and only `cli/` starts it: everything
 //! else reaches it by URL, as it reaches AWS.
 
-pub mod base;
+pub mod api;
 pub mod aws;
+pub mod base;
+pub mod cli;
+pub mod engine;
+pub mod journal;
 pub mod lab;
 pub mod load;
 pub mod pg;

@@ -1,3 +1,5 @@
-//! The program: parse, run, one exit.
+//! The program: read the arguments, run, one exit.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pgrun::cli::run(std::env::args_os().collect()).into()
+}

@@ -7,6 +7,10 @@ use super::code::Code;
 /// The result of everything in pgrun that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The names of all further facts that an error may carry; scripts and the journal see them by these names.
+pub const FACTS: [&str; 10] =
+    ["sqlstate", "aws_code", "request_id", "detail", "server", "statement", "source", "line", "resource", "limit"];
+
 /// What went wrong, as facts.
 #[derive(Clone)]
 pub struct Error(Box<Facts>);
@@ -38,8 +42,21 @@ impl Error {
     /// Adds a fact such as `sqlstate`, `aws_code`, `request_id`, `detail` or `server`.
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        debug_assert!(FACTS.contains(&name), "`{name}` is missing in FACTS");
         self.0.details.push((name, value.into()));
         self
+    }
+
+    /// Adds a fact whose name comes from outside; one that [`FACTS`] does not know joins the message.
+    #[must_use]
+    pub fn fact_named(mut self, name: &str, value: &str) -> Self {
+        match FACTS.iter().find(|known| **known == name) {
+            Some(known) => self.detail(known, value),
+            None => {
+                self.0.message = format!("{} ({name}: {value})", self.0.message);
+                self
+            }
+        }
     }
 
     /// Marks the outcome as unknown: the action may have taken effect.

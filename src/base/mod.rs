@@ -13,6 +13,7 @@ pub mod span;
 pub mod value;
 
 pub use code::{Code, Kind};
+pub use config::Config;
 pub use error::{Error, Result};
 pub use lsn::Lsn;
 pub use secret::{Redactor, Secret};

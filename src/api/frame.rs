@@ -1,0 +1,184 @@
+//! Where in a run a piece of script stands: its phases, its step, its deadlines. Travels as the tag of Rhai's context, so
+//! functions, closures and modules all see the frame of whoever called them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rhai::Dynamic;
+
+use crate::{
+    base::{Result, clock},
+    journal::{Event, Key, Run},
+};
+
+/// The place of a piece of script in its run. Clones are cheap.
+#[derive(Clone, Default)]
+pub struct Frame {
+    path: Arc<Key>,
+    place: Place,
+    limits: Arc<Vec<Limit>>,
+    never_ask: bool,
+}
+
+/// What the script may do at a place.
+#[derive(Clone, Default)]
+enum Place {
+    /// Outside any step: compute only.
+    #[default]
+    Open,
+    /// In a step's body or undo clause: read and write.
+    Work(Arc<Work>),
+    /// In a `check`, `verify` or `poll` clause: read only.
+    Look,
+}
+
+/// A deadline and whose it is.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// When it passes.
+    pub at: Instant,
+    /// What it was given as.
+    pub given: Duration,
+    /// `step "name"` or `phase "name"`.
+    pub of: String,
+    /// A phase's deadline cannot be caught by the script.
+    pub is_phase: bool,
+}
+
+/// A step's body at work. The first write writes the intent, so a body that only reads may simply run again.
+pub struct Work {
+    run: Run,
+    key: Key,
+    attempt: u32,
+    begun: AtomicBool,
+}
+
+impl Work {
+    /// Work on a step whose intent is not written yet.
+    #[must_use]
+    pub fn new(run: Run, key: Key, attempt: u32) -> Arc<Self> {
+        Arc::new(Self { run, key, attempt, begun: AtomicBool::new(false) })
+    }
+
+    /// Work on an undo clause, whose intent stands in the journal already.
+    #[must_use]
+    pub fn undoing(run: Run, key: Key) -> Arc<Self> {
+        Arc::new(Self { run, key, attempt: 0, begun: AtomicBool::new(true) })
+    }
+
+    /// Makes the intent durable before the first write. Later calls do nothing.
+    pub fn begin(&self) -> Result<()> {
+        if !self.begun.load(Ordering::Acquire) {
+            self.run.write(&self.key, self.attempt, Event::Intent)?;
+            self.begun.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// True once something may have been changed.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+}
+
+impl Frame {
+    /// The frame that a context carries; outside any phase the outermost one.
+    #[must_use]
+    pub fn of(tag: Option<&Dynamic>) -> Self {
+        tag.and_then(|tag| tag.clone().try_cast::<Self>()).unwrap_or_default()
+    }
+
+    /// The tag for a context.
+    pub fn tag(&self) -> Dynamic {
+        Dynamic::from(self.clone())
+    }
+
+    /// The identity of a step or phase of this name at this place.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Key {
+        let mut key = Key::clone(&self.path);
+        key.push(name.to_owned());
+        key
+    }
+
+    /// Nested phases so far.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.path.len()
+    }
+
+    /// The frame inside a phase.
+    #[must_use]
+    pub fn in_phase(&self, key: Key, limit: Option<Limit>, never_ask: bool) -> Self {
+        let inner = self.limited(limit);
+        Self { path: Arc::new(key), never_ask: self.never_ask || never_ask, ..inner }
+    }
+
+    /// The frame of a branch of `parallel`.
+    #[must_use]
+    pub fn in_branch(&self, number: usize) -> Self {
+        Self { path: Arc::new(self.key(&format!("branch {number}"))), ..self.clone() }
+    }
+
+    /// The frame of a step's body or undo clause.
+    #[must_use]
+    pub fn in_work(&self, work: Arc<Work>, limit: Option<Limit>) -> Self {
+        Self { place: Place::Work(work), ..self.limited(limit) }
+    }
+
+    /// The frame of a `check`, `verify` or `poll` clause.
+    #[must_use]
+    pub fn in_look(&self, limit: Option<Limit>) -> Self {
+        Self { place: Place::Look, ..self.limited(limit) }
+    }
+
+    /// The same place under other deadlines: an undo has its own, the phase's has passed already.
+    #[must_use]
+    pub fn with_only_limit(&self, limit: Limit) -> Self {
+        Self { limits: Arc::new(vec![limit]), ..self.clone() }
+    }
+
+    /// True inside a step, its clauses, or an undo.
+    #[must_use]
+    pub fn in_step(&self) -> bool {
+        !matches!(self.place, Place::Open)
+    }
+
+    /// The work of a step's body, where writing is allowed.
+    #[must_use]
+    pub fn work(&self) -> Option<&Arc<Work>> {
+        if let Place::Work(work) = &self.place { Some(work) } else { None }
+    }
+
+    /// True in a phase that must not wait for a person.
+    #[must_use]
+    pub fn never_asks(&self) -> bool {
+        self.never_ask
+    }
+
+    /// The deadline that passes first.
+    #[must_use]
+    pub fn nearest_limit(&self) -> Option<&Limit> {
+        self.limits.iter().min_by_key(|limit| limit.at)
+    }
+
+    fn limited(&self, limit: Option<Limit>) -> Self {
+        let mut limits = Vec::clone(&self.limits);
+        limits.extend(limit);
+        Self { limits: Arc::new(limits), ..self.clone() }
+    }
+}
+
+impl Limit {
+    /// A deadline that begins to run now.
+    #[must_use]
+    pub fn starting(given: Duration, of: String, is_phase: bool) -> Self {
+        Self { at: clock::instant() + given, given, of, is_phase }
+    }
+}

@@ -1,0 +1,199 @@
+//! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the world.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    frame::Frame,
+    operator::{Answer, Notice, Operator, Question},
+    stop::Stop,
+    undo::UndoStack,
+};
+use crate::{
+    base::{Code, Config, Error, Redactor, Result, clock, span},
+    fail,
+    journal::{Key, Run},
+};
+
+/// Everything a script's words and functions need. Clones share it.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+/// What a host is made of.
+pub struct Parts {
+    /// The runtime on which futures run; never a thread of its own.
+    pub runtime: tokio::runtime::Handle,
+    /// The run, or none where only pure functions are called.
+    pub run: Option<Run>,
+    /// Masks secrets in everything that leaves the process.
+    pub redactor: Redactor,
+    /// Who is told and asked.
+    pub operator: Arc<dyn Operator>,
+    /// The signals.
+    pub stop: Stop,
+    /// Answers given beforehand, by gate.
+    pub answers: BTreeMap<String, String>,
+    /// `--yes`: plain yes-or-no gates are open.
+    pub yes: bool,
+    /// Parameters by name, as scripts see them.
+    pub params: rhai::Map,
+    /// Folders.
+    pub config: Config,
+}
+
+struct Inner {
+    parts: Parts,
+    undo: UndoStack,
+    seen: Mutex<BTreeSet<Key>>,
+    rewinding: AtomicBool,
+}
+
+impl Host {
+    /// A host for one run.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let inner = Inner {
+            parts,
+            undo: UndoStack::default(),
+            seen: Mutex::new(BTreeSet::new()),
+            rewinding: AtomicBool::new(false),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The run; an error where there is none.
+    pub fn run(&self) -> Result<&Run> {
+        let missing = || fail!(Code::StepRule, "steps, phases and gates need a run");
+        self.inner.parts.run.as_ref().ok_or_else(missing)
+    }
+
+    /// Masks secrets.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.inner.parts.redactor
+    }
+
+    /// The signals.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        &self.inner.parts.stop
+    }
+
+    /// Folders.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.parts.config
+    }
+
+    /// The parameters as scripts see them.
+    #[must_use]
+    pub fn params(&self) -> &rhai::Map {
+        &self.inner.parts.params
+    }
+
+    /// The undo clauses of finished steps.
+    #[must_use]
+    pub fn undo(&self) -> &UndoStack {
+        &self.inner.undo
+    }
+
+    /// Tells the person in charge.
+    pub fn tell(&self, notice: Notice) {
+        self.inner.parts.operator.tell(notice);
+    }
+
+    /// Asks the person in charge; an answer given beforehand counts first.
+    #[must_use]
+    pub fn ask(&self, question: &Question) -> (Answer, &'static str) {
+        let given = self.inner.parts.answers.get(&question.gate);
+        match (given, &question.type_name) {
+            (Some(given), Some(name)) if given == name => (Answer::Yes(given.clone()), "--answer"),
+            (Some(given), None) if is_yes(given) => (Answer::Yes(given.clone()), "--answer"),
+            (Some(_), _) => (Answer::No, "--answer"),
+            (None, None) if self.inner.parts.yes => (Answer::Yes("yes".into()), "--yes"),
+            (None, _) => (self.inner.parts.operator.ask(question), "terminal"),
+        }
+    }
+
+    /// Notes that a step or phase of this identity was met; a second one in the same pass is an error.
+    pub fn meet(&self, key: &Key) -> Result<()> {
+        if lock(&self.inner.seen).insert(key.clone()) {
+            return Ok(());
+        }
+        let name = crate::journal::key_text(key);
+        Err(fail!(Code::StepRule, "the identity `{name}` was used before in this run")
+            .hint("give the step another name, or in a loop a key: step \"..\" with #{ key: item }"))
+    }
+
+    /// Forgets what was met below a phase that starts afresh.
+    pub fn forget_below(&self, phase: &[String]) {
+        lock(&self.inner.seen).retain(|key| key == phase || !key.starts_with(phase));
+    }
+
+    /// True while a phase is replayed only to rebuild the undo clauses of what a dead process had done.
+    #[must_use]
+    pub fn is_rewinding(&self) -> bool {
+        self.inner.rewinding.load(Ordering::Acquire)
+    }
+
+    /// Switches between rewinding and going forward.
+    pub fn set_rewinding(&self, on: bool) {
+        self.inner.rewinding.store(on, Ordering::Release);
+    }
+
+    /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here a
+    /// second Ctrl-C and the deadlines of step and phase are heard.
+    ///
+    /// # Errors
+    /// The future's own; `cancelled`; `timeout` naming the deadline's owner and `doing`. After the last two it is not
+    /// known whether a write took effect: the caller marks them so.
+    pub fn wait<T>(&self, frame: &Frame, doing: &str, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let limit = frame.nearest_limit().cloned();
+        let deadline = async {
+            match &limit {
+                Some(limit) => clock::sleep(limit.at.saturating_duration_since(clock::instant())).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.inner.parts.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop().urgent() => Err(self.stop().error().during(doing)),
+                done = future => done,
+                () = deadline => Err(out_of_time(limit.as_ref(), doing)),
+            }
+        })
+    }
+
+    /// The error of a deadline that has passed, if one has.
+    #[must_use]
+    pub fn overdue(&self, frame: &Frame, doing: &str) -> Option<Error> {
+        let limit = frame.nearest_limit()?;
+        (limit.at <= clock::instant()).then(|| out_of_time(Some(limit), doing))
+    }
+}
+
+/// `limit: phase` in a timeout's facts: the script cannot catch it.
+pub const PHASE_LIMIT: &str = "phase";
+
+fn out_of_time(limit: Option<&super::frame::Limit>, doing: &str) -> Error {
+    let Some(limit) = limit else { return fail!(Code::Timeout, "{doing} took too long") };
+    let given = span::duration_text(limit.given);
+    let error = fail!(Code::Timeout, "the {given} of {} passed while {doing}", limit.of);
+    if limit.is_phase { error.detail("limit", PHASE_LIMIT) } else { error }
+}
+
+fn is_yes(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "y" | "yes" | "go")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,36 @@
+//! What a script can say. The only floor that knows both Rhai and the host.
+//!
+//! To add a function: one value in the table of its module. To add a module: its file, and its line in [`MODULES`].
+//! The words of the language (`step phase confirm ..`) are in `words/`; the guarded values in `types.rs`.
+
+pub mod bridge;
+pub mod convert;
+pub mod frame;
+pub mod function;
+pub mod host;
+mod language;
+pub mod operator;
+pub mod stop;
+mod types;
+pub mod undo;
+pub mod words;
+
+use rhai::Engine;
+
+pub use function::{Call, Effect, Function, Module};
+pub use host::{Host, Parts};
+pub use operator::{Answer, Notice, Operator, Question};
+pub use stop::Stop;
+
+/// Every module that scripts can use.
+pub const MODULES: &[&Module] = &[&language::MODULE];
+
+/// Teaches an engine the whole language.
+pub fn register(engine: &mut Engine, host: &Host) {
+    types::register(engine);
+    language::register_replacements(engine);
+    for module in MODULES {
+        module.register(engine, host);
+    }
+    words::register(engine, host);
+}

@@ -1,0 +1,98 @@
+//! `confirm` and `pause`: a person opens a gate. The answer is journaled with what was shown.
+
+use rhai::{Dynamic, EvalContext};
+
+use super::{Inputs, Trouble};
+use crate::{
+    api::{
+        convert,
+        frame::Frame,
+        host::Host,
+        operator::{Answer, Question},
+    },
+    base::{Code, Result, Value},
+    fail,
+    journal::{Event, event::Person, sources},
+};
+
+/// `confirm TEXT [with #{ gate, type_name, shows }]`: gives what was answered; a no ends the run.
+pub(super) fn confirm(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+    gate(host, context, inputs, false)
+}
+
+/// `pause TEXT [with #{ gate, shows }]`: waits until somebody lets the run go on.
+pub(super) fn pause(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+    gate(host, context, inputs, true)
+}
+
+fn gate(host: &Host, context: &mut EvalContext, inputs: &Inputs, is_pause: bool) -> Result<Dynamic, Trouble> {
+    let text = inputs.name(context)?;
+    let known: &[&str] = if is_pause { &["gate", "shows"] } else { &["gate", "type_name", "shows"] };
+    let options = inputs.options(context, known)?;
+    let frame = Frame::of(Some(context.tag()));
+    if frame.in_step() {
+        return Err(fail!(Code::StepRule, "a gate cannot stand inside a step: `{text}`").into());
+    }
+    if frame.never_asks() {
+        return Err(fail!(Code::StepRule, "a gate cannot stand in a phase that never asks: `{text}`")
+            .hint("ask before the phase begins")
+            .into());
+    }
+    let shows = options.raw("shows").map(|shows| convert::to_value(shows, "what the gate shows")).transpose()?;
+    let gate = options.text("gate")?.unwrap_or_else(|| text.clone());
+    host.meet(&vec![format!("gate {gate}")])?;
+    let question = Question { gate, text, shows, type_name: options.text("type_name")?, is_pause };
+    open(host, &frame, &question)
+}
+
+fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trouble> {
+    let run = host.run()?.clone();
+    let gate = &question.gate;
+    if let Some(answer) = run.look(|state| state.gates.get(gate).and_then(|gate| gate.answer.clone())) {
+        return Ok(answer.into());
+    }
+    if host.is_rewinding() {
+        return Err(fail!(Code::Internal, "a gate was met while a phase is rewound: `{gate}`").into());
+    }
+    if host.stop().is_asked() {
+        return Err(host.stop().error().into());
+    }
+    let key = frame.key(&format!("gate {gate}"));
+    let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
+    run.write(&key, 0, Event::Asked { gate: gate.clone(), text: question.text.clone(), shown })?;
+    let (answer, through) = host.ask(question);
+    let write = |value: &str| {
+        let (gate, value, through) = (gate.clone(), value.to_owned(), through.to_owned());
+        run.write(&key, 0, Event::Answered { gate, value, through, person: Person::here() })
+    };
+    let id = run.id();
+    match answer {
+        Answer::Yes(text) => {
+            write(&text)?;
+            Ok(text.into())
+        }
+        Answer::No => {
+            write("no")?;
+            Err(fail!(Code::Declined, "the answer to `{gate}` was no: {}", question.text)
+                .hint(format!("`pgrun resume {id}` asks again"))
+                .into())
+        }
+        Answer::Nobody if host.stop().is_asked() => Err(host.stop().error().into()),
+        Answer::Nobody => {
+            let value = question.type_name.as_deref().unwrap_or("yes");
+            Err(fail!(Code::NeedsAnswer, "the gate `{gate}` waits for a person: {}", question.text)
+                .hint(format!("pgrun resume {id} --answer {}", shell_word(&format!("{gate}={value}"))))
+                .into())
+        }
+    }
+}
+
+fn shown_text(shows: Option<&Value>) -> String {
+    shows.map_or_else(String::new, |value| value.to_json().to_string())
+}
+
+/// A word that a POSIX shell reads back as it is.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,199 @@
+//! `phase`: groups steps; with `on_failure: "undo"` it goes back as a whole, also after a crash.
+
+use std::time::Duration;
+
+use rhai::{Dynamic, EvalContext};
+
+use super::{Inputs, Trouble};
+use crate::{
+    api::{
+        bridge,
+        frame::{Frame, Limit, Work},
+        host::Host,
+        operator::Notice,
+        undo::Undo,
+    },
+    base::{Code, Result},
+    fail,
+    journal::{Event, Fault, Key, PhaseState, Run, StepState, key_text},
+};
+
+/// How long an undo may take where the phase does not say.
+const UNDO_DEADLINE: Duration = Duration::from_mins(1);
+
+/// `phase NAME [with #{ deadline, on_failure, undo_deadline, never_ask }] [check {..}] {..}`
+///
+/// The `check` clause tells where the world stands: once it says `done` the phase is past its decision and is never
+/// undone, whatever the journal holds. It is asked before every undo.
+pub(super) fn run(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+    let name = inputs.name(context)?;
+    let options = inputs.options(context, &["deadline", "on_failure", "undo_deadline", "never_ask"])?;
+    let goes_back = match options.text("on_failure")?.as_deref() {
+        None => false,
+        Some("undo") => true,
+        Some(other) => return Err(fail!(Code::StepRule, "got `on_failure: {other:?}`, wanted \"undo\"").into()),
+    };
+    let frame = Frame::of(Some(context.tag()));
+    if frame.in_step() {
+        return Err(fail!(Code::StepRule, "the phase `{name}` stands inside a step").into());
+    }
+    let key = frame.key(&name);
+    host.meet(&key)?;
+    let phase = Phase {
+        host,
+        run: host.run()?.clone(),
+        outer: frame,
+        deadline: options.duration("deadline")?,
+        undo_deadline: options.duration("undo_deadline")?.unwrap_or(UNDO_DEADLINE),
+        // A gate inside would leave the phase open, and the next process would undo it.
+        never_ask: options.flag("never_ask")? || goes_back,
+        key,
+        name,
+    };
+    phase.go(context, inputs, goes_back)
+}
+
+struct Phase<'a> {
+    host: &'a Host,
+    run: Run,
+    outer: Frame,
+    key: Key,
+    name: String,
+    deadline: Option<Duration>,
+    undo_deadline: Duration,
+    never_ask: bool,
+}
+
+impl Phase<'_> {
+    fn go(&self, context: &mut EvalContext, inputs: &Inputs, goes_back: bool) -> Result<Dynamic, Trouble> {
+        let before = self.run.look(|state| state.phase(&self.key));
+        self.host.tell(Notice::Phase { depth: self.outer.depth(), name: self.name.clone() });
+        if before == Some(PhaseState::Left) || self.host.is_rewinding() {
+            return self.body(context, inputs);
+        }
+        self.run.write(&self.key, 0, Event::Entered)?;
+        if goes_back && before == Some(PhaseState::Entered) && !self.is_decided(context, inputs)? {
+            self.recover(context, inputs)?;
+            self.run.write(&self.key, 0, Event::Entered)?;
+        }
+        match self.body(context, inputs) {
+            Ok(value) => {
+                self.run.write(&self.key, 0, Event::Left)?;
+                Ok(value)
+            }
+            Err(trouble) if goes_back => Err(self.go_back(context, inputs, trouble)),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn body(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+        let of = format!("phase `{}`", self.name);
+        let limit = self.deadline.map(|given| Limit::starting(given, of, true));
+        let inner = self.outer.in_phase(self.key.clone(), limit, self.never_ask);
+        inputs.eval_block(context, "body", &inner)
+    }
+
+    /// Asks the world whether the phase's decision is made.
+    fn is_decided(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<bool, Trouble> {
+        if !inputs.has("check") {
+            return Ok(false);
+        }
+        let limit = Limit::starting(self.undo_deadline, format!("check of phase `{}`", self.name), false);
+        let look = self.outer.with_only_limit(limit).in_look(None);
+        let seen = inputs.eval_block(context, "check", &look)?;
+        let word = seen.clone().try_cast::<rhai::ImmutableString>();
+        match (seen.as_bool(), word.as_deref()) {
+            (Ok(decided), _) => Ok(decided),
+            (_, Some("done")) => Ok(true),
+            (_, Some("absent" | "pending")) => Ok(false),
+            _ => Err(fail!(Code::StepRule, "the check of phase `{}` must give done or absent", self.name).into()),
+        }
+    }
+
+    /// A process died inside the phase: rebuilds the undo clauses of what it had done, and undoes it.
+    fn recover(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<(), Trouble> {
+        self.host.tell(Notice::Warned(format!(
+            "phase `{}` was cut off by the end of an earlier process: going back before it is tried again",
+            self.name
+        )));
+        self.host.set_rewinding(true);
+        let rewound = self.body(context, inputs);
+        self.host.set_rewinding(false);
+        match rewound {
+            Ok(_) => {}
+            Err(Trouble::Inner(raised)) if bridge::is_rewound(&raised) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        let cause = fail!(Code::Cancelled, "an earlier process ended inside the phase");
+        self.undo_all(context, &Fault::from(&cause))
+    }
+
+    /// The phase failed: undoes its steps unless its decision is made. Gives the error that ends the run.
+    fn go_back(&self, context: &mut EvalContext, inputs: &Inputs, trouble: Trouble) -> Trouble {
+        let cause = trouble.facts();
+        match self.is_decided(context, inputs) {
+            Ok(false) => {}
+            Ok(true) => {
+                let note = format!("phase `{}` had made its decision before it failed: nothing was undone", self.name);
+                self.host.tell(Notice::Warned(note));
+                return trouble.into_final();
+            }
+            Err(unclear) => {
+                let during =
+                    format!("phase `{}` failed ({cause}), and asking where the world stands failed", self.name);
+                return Trouble::Final(unclear.facts().during(during));
+            }
+        }
+        match self.undo_all(context, &Fault::from(&cause)) {
+            Ok(()) => trouble.into_final(),
+            Err(failed) => Trouble::Final(failed.facts().during(format!("phase `{}` failed ({cause})", self.name))),
+        }
+    }
+
+    /// Undoes every step below, newest first, then voids their records.
+    fn undo_all(&self, context: &EvalContext, cause: &Fault) -> Result<(), Trouble> {
+        let limit = Limit::starting(self.undo_deadline, format!("undo of phase `{}`", self.name), false);
+        let frame = self.outer.with_only_limit(limit);
+        self.warn_of_unknown();
+        while let Some(undo) = self.host.undo().pop_below(&self.key) {
+            self.undo_one(context, &frame, &undo)?;
+        }
+        self.run.write(&self.key, 0, Event::Voided { cause: cause.clone() })?;
+        self.host.forget_below(&self.key);
+        Ok(())
+    }
+
+    /// The undo of a step whose outcome is not known runs too, with `()` for its value: said, not hidden.
+    fn warn_of_unknown(&self) {
+        let unknown: Vec<String> = self.run.look(|state| {
+            let below = state.steps.iter().filter(|(key, step)| key.starts_with(&self.key) && step.begun);
+            below.filter(|(_, step)| step.state.name() == "unknown").map(|(key, _)| key_text(key)).collect()
+        });
+        for name in unknown {
+            self.host.tell(Notice::Warned(format!("the outcome of `{name}` is not known; its undo runs all the same")));
+        }
+    }
+
+    fn undo_one(&self, context: &EvalContext, frame: &Frame, undo: &Undo) -> Result<(), Trouble> {
+        let counts = self.run.look(|state| state.step(&undo.key).is_some_and(|step| step.state != StepState::Undone));
+        if !counts {
+            return Ok(());
+        }
+        self.host.tell(Notice::Undoing { depth: self.outer.depth() + 1, name: undo.name.clone() });
+        self.run.write(&undo.key, 0, Event::UndoIntent)?;
+        let work = Work::undoing(self.run.clone(), undo.key.clone());
+        let inner = frame.in_work(work, None);
+        match bridge::settle(undo.clause.call(context.engine(), &inner, undo.value.clone())) {
+            bridge::Ended::Value(_) => {
+                self.run.write(&undo.key, 0, Event::UndoDone)?;
+                Ok(())
+            }
+            bridge::Ended::Broke(_) => Err(fail!(Code::StepRule, "`break` may not leave an undo clause").into()),
+            bridge::Ended::Raised(raised) => {
+                let error = bridge::facts(&raised);
+                self.run.write(&undo.key, 0, Event::UndoFailed { error: Fault::from(&error) })?;
+                Err(Trouble::Final(error.during(format!("undoing step `{}`", undo.name))))
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The command line as types.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs PostgreSQL operations from versioned runbooks.
+#[derive(Parser)]
+#[command(name = "pgrun", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+const AFTER_HELP: &str = "\
+Run a runbook:        pgrun runbooks/bluegreen.rhai --set blue=orders --set target=17.4
+See its parameters:   pgrun runbooks/bluegreen.rhai --help
+Rehearse it first:    pgrun rehearse runbooks/bluegreen.rhai
+
+Exit codes: 0 done, 1 failed (can be resumed), 2 usage, 3 refused, 75 waits for a person, 129 130 143 by signal.";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Take a run up again where it stopped
+    Resume(ResumeArgs),
+    /// Find mistakes in runbooks without running them
+    Check(CheckArgs),
+    /// List runs
+    Runs(RunsArgs),
+    /// Show one run: its steps, what it waits for
+    Show(ShowArgs),
+    /// Check that a run's journal is as it was written
+    Verify(VerifyArgs),
+}
+
+/// What a run may be given.
+#[derive(Args, Clone)]
+pub(super) struct RunArgs {
+    /// The runbook
+    #[arg(value_name = "FILE.rhai")]
+    pub(super) file: Option<PathBuf>,
+    /// A parameter; repeated for the same name it makes a list
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) set: Vec<String>,
+    /// A JSON or TOML file of parameters
+    #[arg(long, value_name = "FILE")]
+    pub(super) params: Option<PathBuf>,
+    /// The run's id
+    #[arg(long, value_name = "ID")]
+    pub(super) run_id: Option<String>,
+    #[command(flatten)]
+    pub(super) gates: GateArgs,
+}
+
+/// How gates are answered.
+#[derive(Args, Clone)]
+pub(super) struct GateArgs {
+    /// An answer to a gate, given beforehand
+    #[arg(long, value_name = "GATE=VALUE")]
+    pub(super) answer: Vec<String>,
+    /// Answer yes to plain yes-or-no gates
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Never ask: stop at a gate with exit code 75
+    #[arg(long)]
+    pub(super) non_interactive: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ResumeArgs {
+    /// The run's id, a part of it, or `last`
+    pub(super) run: String,
+    /// A parameter that held a password, given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) gates: GateArgs,
+}
+
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// The runbooks
+    #[arg(required = true, value_name = "FILE.rhai")]
+    pub(super) files: Vec<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RunsArgs {
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// The run's id, a part of it, or `last`
+    pub(super) run: String,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArgs {
+    /// The run's id, a part of it, or `last`
+    pub(super) run: String,
+}
+
+/// The runbook in `pgrun FILE.rhai --help`: its help comes from its parameters, not from this program's.
+pub(super) fn runbook_help(arguments: &[OsString]) -> Option<PathBuf> {
+    let wants_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let first = Path::new(arguments.get(1)?);
+    let is_runbook = first.extension().is_some_and(|extension| extension == "rhai");
+    (wants_help && is_runbook).then(|| first.to_owned())
+}

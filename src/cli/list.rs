@@ -1,0 +1,115 @@
+//! `pgrun runs`, `show` and `verify`: looking at runs without touching them.
+
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+
+use super::{args, ui::Ui};
+use crate::{
+    base::{Config, Result, prose, span},
+    journal::{RunFolder, RunState, Status, StepState, key_text},
+};
+
+/// `pgrun runs`
+pub(super) fn runs(ui: &Ui, config: &Config, args: &args::RunsArgs) -> Result<()> {
+    let folder = RunFolder::new(&config.home);
+    let mut rows = vec![];
+    for id in folder.ids()? {
+        let row = match folder.history(&id) {
+            Ok(history) => {
+                let started = history.state.started.as_ref();
+                let runbook = started.map_or_else(String::new, |started| started.runbook.clone());
+                (id.clone(), word(&folder, &id, &history.state), history.state.started_at.clone(), runbook)
+            }
+            Err(_) => (id, "damaged", String::new(), String::new()),
+        };
+        rows.push(row);
+    }
+    if args.json {
+        let rows: Vec<Json> = rows
+            .iter()
+            .map(|(run, state, since, runbook)| json!({ "run": run, "state": state, "since": since, "runbook": runbook }))
+            .collect();
+        ui.print_json(&json!({ "schema": 1, "runs": rows }));
+    } else if rows.is_empty() {
+        ui.remark("there are no runs yet");
+    } else {
+        let mut lines = vec![vec!["run".into(), "state".into(), "since".into(), "runbook".into()]];
+        lines.extend(rows.into_iter().map(|(run, state, since, runbook)| vec![run, state.to_owned(), since, runbook]));
+        ui.print(&Ui::table(&lines));
+    }
+    Ok(())
+}
+
+/// `pgrun show RUN`
+pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()> {
+    let folder = RunFolder::new(&config.home);
+    let id = folder.find(&args.run)?;
+    let history = folder.history(&id)?;
+    let state = &history.state;
+    let runbook = state.started.as_ref().map_or_else(String::new, |started| started.runbook.clone());
+    let state_word = word(&folder, &id, state);
+    let waiting = waiting(&id, state);
+    if args.json {
+        let steps: Vec<Json> = steps(state)
+            .map(
+                |(key, step)| json!({ "key": key, "state": step.state.name(), "attempt": step.attempt, "ms": step.ms }),
+            )
+            .collect();
+        ui.print_json(&json!({
+            "schema": 1, "run": id, "runbook": runbook, "state": state_word, "waiting": waiting, "steps": steps,
+            "head": state.head,
+        }));
+        return Ok(());
+    }
+    let mut out = format!("{id}  {runbook}  {state_word}\n\n");
+    for (key, step) in steps(state) {
+        let took = step.ms.map_or_else(String::new, |ms| span::duration_text(std::time::Duration::from_millis(ms)));
+        let _ = write!(out, "  {:11} {}  {took}\n", step.state.name(), key_text(key));
+        if let StepState::Failed(fault) | StepState::UndoFailed(_, fault) = &step.state {
+            let _ = write!(out, "              {}\n", fault.message);
+        }
+    }
+    let _ = write!(out, "\nhead {}\n", state.head);
+    if let Some(text) = waiting.get("command").and_then(Json::as_str) {
+        let _ = write!(out, "continue: {text}\n");
+    }
+    ui.print(&out);
+    Ok(())
+}
+
+/// `pgrun verify RUN`
+pub(super) fn verify(ui: &Ui, config: &Config, args: &args::VerifyArgs) -> Result<()> {
+    let folder = RunFolder::new(&config.home);
+    let id = folder.find(&args.run)?;
+    let history = folder.history(&id)?;
+    let records = prose::count(history.records.len(), "record");
+    let torn = if history.torn_bytes > 0 { ", and a torn last line that `pgrun resume` cuts off" } else { "" };
+    ui.print(&format!("{id}: {records}, the chain is whole{torn}; head {}\n", history.state.head));
+    Ok(())
+}
+
+fn steps(state: &RunState) -> impl Iterator<Item = (&Vec<String>, &crate::journal::StepRecord)> {
+    state.order.iter().filter_map(|key| state.steps.get_key_value(key))
+}
+
+/// A run that says `running` and that no process holds has died: it can be resumed.
+fn word(folder: &RunFolder, id: &str, state: &RunState) -> &'static str {
+    match state.status {
+        Status::Running if !folder.is_locked(id) => "failed",
+        status => status.name(),
+    }
+}
+
+/// What a stopped run waits for.
+fn waiting(id: &str, state: &RunState) -> Json {
+    if state.status == Status::Done {
+        return Json::Null;
+    }
+    let open = state.gates.iter().find(|(_, gate)| gate.answer.is_none());
+    let stopped = state.stopped.as_ref();
+    let hinted = stopped.filter(|fault| fault.code == "needs_answer").and_then(|fault| fault.hint.clone());
+    let text = open.map(|(_, gate)| gate.text.clone()).or_else(|| stopped.map(|fault| fault.message.clone()));
+    let command = hinted.unwrap_or_else(|| format!("pgrun resume {id}"));
+    json!({ "gate": open.map(|(name, _)| name), "text": text, "command": command })
+}

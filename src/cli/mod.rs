@@ -1,0 +1,60 @@
+//! Words on a terminal: arguments in, sentences out. The only floor that prints; `main` alone ends the process.
+
+mod args;
+mod exit;
+mod list;
+mod runbook;
+mod signal;
+mod ui;
+
+use std::{ffi::OsString, io::IsTerminal};
+
+use clap::{CommandFactory, Parser};
+
+use self::{args::Cli, ui::Ui};
+use crate::base::{Config, Redactor};
+
+/// Runs the program: reads the arguments, does what they say, gives the exit code.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> u8 {
+    let ui = Ui::new(Redactor::default());
+    if let Some(path) = args::runbook_help(&arguments) {
+        return exit::of(&ui, runbook::help(&ui, &path));
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_error = error.use_stderr();
+            ui.clap_message(&error);
+            return if is_error { exit::USAGE } else { exit::DONE };
+        }
+    };
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => return exit::of(&ui, Err(error)),
+    };
+    dispatch(&ui, &config, cli)
+}
+
+fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
+    use args::Command;
+    match cli.command {
+        None => match cli.run.file.clone() {
+            Some(file) => runbook::run(ui, config, &file, &cli.run),
+            None => {
+                ui.print(&Cli::command().render_help().to_string());
+                exit::USAGE
+            }
+        },
+        Some(Command::Resume(resume)) => runbook::resume(ui, config, &resume),
+        Some(Command::Check(check)) => runbook::check(ui, config, &check),
+        Some(Command::Runs(runs)) => exit::of(ui, list::runs(ui, config, &runs)),
+        Some(Command::Show(show)) => exit::of(ui, list::show(ui, config, &show)),
+        Some(Command::Verify(verify)) => exit::of(ui, list::verify(ui, config, &verify)),
+    }
+}
+
+/// True when a person can be asked here.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}

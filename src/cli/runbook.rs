@@ -1,0 +1,209 @@
+//! `pgrun FILE`, `resume`, `check`, and a runbook's `--help`.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc};
+
+use serde_json::json;
+
+use super::{args, exit, has_terminal, signal, ui::Ui};
+use crate::{
+    api::Stop,
+    base::{Code, Config, Error, Result, prose},
+    engine::{
+        Diagnosis, Outcome, Settings, check as checking,
+        params::Values,
+        run::{self, Refusal},
+    },
+    fail,
+    journal::{Status, sources::Sources},
+};
+
+/// `pgrun FILE.rhai`
+pub(super) fn run(ui: &Ui, config: &Config, file: &Path, args: &args::RunArgs) -> u8 {
+    let mut values = Values::default();
+    let read = || -> Result<()> {
+        for set in &args.set {
+            values.set(set)?;
+        }
+        args.params.as_deref().map_or(Ok(()), |params| values.read_file(params))
+    };
+    if let Err(error) = { read }() {
+        return exit::of(ui, Err(error));
+    }
+    with_settings(ui, config, &args.gates, |settings| run::start(settings, file, &values, args.run_id.clone()))
+}
+
+/// `pgrun resume RUN`
+pub(super) fn resume(ui: &Ui, config: &Config, args: &args::ResumeArgs) -> u8 {
+    let mut values = Values::default();
+    for set in &args.set {
+        if let Err(error) = values.set(set) {
+            return exit::of(ui, Err(error));
+        }
+    }
+    with_settings(ui, config, &args.gates, |settings| run::resume(settings, &args.run, &values))
+}
+
+fn with_settings(
+    ui: &Ui,
+    config: &Config,
+    gates: &args::GateArgs,
+    work: impl FnOnce(&Settings) -> Result<Outcome, Refusal> + Send,
+) -> u8 {
+    let answers = match answers(&gates.answer) {
+        Ok(answers) => answers,
+        Err(error) => return exit::of(ui, Err(error)),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::of(ui, Err(error)),
+    };
+    let stop = Stop::default();
+    signal::listen(runtime.handle(), &stop, ui);
+    let ui = ui.for_run(!gates.non_interactive && has_terminal(), &stop);
+    let settings = Settings {
+        config: config.clone(),
+        runtime: runtime.handle().clone(),
+        redactor: ui.redactor().clone(),
+        operator: Arc::new(ui.clone()),
+        stop: stop.clone(),
+        answers,
+        yes: gates.yes,
+    };
+    let code = match work(&settings) {
+        Ok(outcome) => conclude(&ui, &stop, &outcome),
+        Err(Refusal::Error(error)) => exit::of(&ui, Err(error)),
+        Err(Refusal::Findings(findings, sources)) => {
+            show_findings(&ui, &findings, &sources);
+            exit::USAGE
+        }
+    };
+    // Connections that are still closing must not keep a finished run.
+    runtime.shutdown_background();
+    code
+}
+
+/// A runtime for one command.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| fail!(Code::Internal, "the runtime cannot be started: {error}"))
+}
+
+fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
+    let Some(failure) = &outcome.failure else {
+        ui.finished(&outcome.run, &outcome.head);
+        return exit::DONE;
+    };
+    let exit = exit::code(&failure.error, stop.signal());
+    ui.error(failure);
+    if outcome.status == Status::Done {
+        return exit;
+    }
+    let command = match failure.error.code() {
+        Code::NeedsAnswer => failure.error.hint_text().map(str::to_owned),
+        _ => None,
+    };
+    ui.stopped(outcome.status, &outcome.head, &command.unwrap_or_else(|| format!("pgrun resume {}", outcome.run)));
+    exit
+}
+
+fn answers(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let pair = |text: &String| {
+        text.split_once('=')
+            .map(|(gate, value)| (gate.to_owned(), value.to_owned()))
+            .ok_or_else(|| fail!(Code::Usage, "got `--answer {text}`, wanted `--answer GATE=VALUE`"))
+    };
+    given.iter().map(pair).collect()
+}
+
+/// `pgrun check FILE..`
+pub(super) fn check(ui: &Ui, config: &Config, args: &args::CheckArgs) -> u8 {
+    let result = load_all(ui, config, &args.files);
+    let loaded = match result {
+        Ok(loaded) => loaded,
+        Err(error) => return exit::of(ui, Err(error)),
+    };
+    let count: usize = loaded.iter().map(|loaded| loaded.findings.len()).sum();
+    if args.json {
+        let findings: Vec<_> = loaded.iter().flat_map(|loaded| &loaded.findings).map(finding_json).collect();
+        ui.print_json(&json!({ "schema": 1, "findings": findings }));
+    } else {
+        for loaded in &loaded {
+            show_findings(ui, &loaded.findings, &loaded.sources);
+        }
+        let files = prose::count(args.files.len(), "runbook");
+        match count {
+            0 => ui.print(&format!("{files}: no mistakes found\n")),
+            _ => ui.remark(&format!("{files}: {} found", prose::count(count, "mistake"))),
+        }
+    }
+    if count == 0 { exit::DONE } else { exit::USAGE }
+}
+
+fn load_all(ui: &Ui, config: &Config, files: &[std::path::PathBuf]) -> Result<Vec<checking::Loaded>> {
+    let runtime = runtime()?;
+    let settings = Settings {
+        config: config.clone(),
+        runtime: runtime.handle().clone(),
+        redactor: ui.redactor().clone(),
+        operator: Arc::new(ui.clone()),
+        stop: Stop::default(),
+        answers: BTreeMap::new(),
+        yes: false,
+    };
+    files.iter().map(|file| checking::load(file, &settings.checking_host())).collect()
+}
+
+/// `pgrun FILE.rhai --help`
+pub(super) fn help(ui: &Ui, file: &Path) -> Result<()> {
+    let config = Config::from_env()?;
+    let loaded = load_all(ui, &config, &[file.to_owned()])?;
+    let Some(loaded) = loaded.first() else { return Ok(()) };
+    if let Some(finding) = loaded.findings.first() {
+        show_findings(ui, std::slice::from_ref(finding), &loaded.sources);
+        return Err(Error::new(Code::CheckFailed, "the runbook has mistakes"));
+    }
+    let mut out = format!("{}\n\n", loaded.summary);
+    if loaded.declaration.is_empty() {
+        out.push_str("It has no parameters.\n");
+    } else {
+        out.push_str("Parameters (--set NAME=VALUE):\n");
+    }
+    let width = loaded.declaration.keys().map(String::len).max().unwrap_or(0);
+    for (name, parameter) in &loaded.declaration {
+        let otherwise = match &parameter.otherwise {
+            Some(value) => format!("otherwise {}", value.to_string().trim_matches('"')),
+            None => format!("required, for example {}", parameter.kind.example),
+        };
+        let _ = write!(out, "  {name:width$}  {} ({}; {otherwise})\n", parameter.help, parameter.kind.name);
+    }
+    ui.print(&out);
+    Ok(())
+}
+
+fn show_findings(ui: &Ui, findings: &[checking::Finding], sources: &Sources) {
+    for finding in findings {
+        ui.error(&diagnosis(finding, sources));
+    }
+}
+
+fn diagnosis(finding: &checking::Finding, sources: &Sources) -> Diagnosis {
+    let text = sources.get(&finding.source).and_then(|text| text.lines().nth(finding.line.wrapping_sub(1)));
+    let place = crate::engine::diagnostic::Place {
+        source: finding.source.clone(),
+        line: finding.line,
+        column: finding.column.max(1),
+        text: text.unwrap_or_default().to_owned(),
+        inside: String::new(),
+    };
+    Diagnosis { error: finding.error.clone(), places: vec![place] }
+}
+
+fn finding_json(finding: &checking::Finding) -> serde_json::Value {
+    json!({
+        "source": finding.source, "line": finding.line, "column": finding.column,
+        "code": finding.error.code().name(), "message": finding.error.message(), "hint": finding.error.hint_text(),
+    })
+}

@@ -1,0 +1,193 @@
+//! Where modules come from: the embedded library, and files beside the runbook, never above its root.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rhai::{Engine, Module, ModuleResolver, Position, Scope, Shared};
+
+use crate::{
+    api::bridge::{self, Script},
+    base::{Code, Result, prose},
+    fail,
+    journal::sources::Sources,
+};
+
+/// The embedded library: name, version, text. One line for each file of `stdlib/`.
+pub const STDLIB: &[(&str, u32, &str)] = &[];
+
+/// The canonical name of an import: `std/NAME@VERSION`, or the path from the runbook's root.
+///
+/// # Errors
+/// `script_syntax` for a module that the library lacks, and for paths above the root.
+pub fn canonical(importer: &str, path: &str) -> Result<String> {
+    if let Some(name) = path.strip_prefix("std/") {
+        return library_name(name);
+    }
+    if path.is_empty() || Path::new(path).is_absolute() {
+        return Err(fail!(Code::ScriptSyntax, "got the import {path:?}, wanted `std/NAME` or a relative path"));
+    }
+    let folder = if importer.starts_with("std/") {
+        Path::new("")
+    } else {
+        Path::new(importer).parent().unwrap_or(Path::new(""))
+    };
+    let mut parts: Vec<String> = vec![];
+    for part in folder.join(path).components() {
+        match part {
+            Component::Normal(name) => parts.push(name.to_string_lossy().into_owned()),
+            Component::ParentDir if parts.pop().is_some() => {}
+            Component::CurDir => {}
+            _ => return Err(fail!(Code::ScriptSyntax, "the import {path:?} leads out of the runbook's folder")),
+        }
+    }
+    let name = parts.join("/");
+    Ok(if Path::new(&name).extension().is_some() { name } else { format!("{name}.rhai") })
+}
+
+fn library_name(name: &str) -> Result<String> {
+    let (stem, wanted) = match name.split_once('@') {
+        Some((stem, version)) => (stem, Some(version)),
+        None => (name, None),
+    };
+    let versions: Vec<u32> =
+        STDLIB.iter().filter(|(found, ..)| *found == stem).map(|(_, version, _)| *version).collect();
+    if versions.is_empty() {
+        let names: Vec<&str> = STDLIB.iter().map(|(name, ..)| *name).collect();
+        let error = fail!(Code::ScriptSyntax, "there is no module `std/{stem}`");
+        return Err(match prose::nearest(stem, names.iter().copied()) {
+            Some(near) => error.hint(format!("meant `std/{near}`?")),
+            None => error.hint(format!("the library has {}", prose::ticked_list(&names, 20))),
+        });
+    }
+    let version = match wanted {
+        None => versions.iter().max().copied(),
+        Some(text) => versions.iter().copied().find(|version| version.to_string() == text),
+    };
+    version.map(|version| format!("std/{stem}@{version}")).ok_or_else(|| {
+        let has: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        let wanted = wanted.unwrap_or_default();
+        fail!(Code::ScriptSyntax, "`std/{stem}` has version {}, the script wants @{wanted}", has.join(", "))
+    })
+}
+
+/// The text behind a canonical name; `root` is the runbook's folder.
+pub fn read(root: &Path, name: &str) -> Result<String> {
+    if name.starts_with("std/") {
+        let found = STDLIB.iter().find(|(stem, version, _)| format!("std/{stem}@{version}") == name);
+        return found
+            .map(|(_, _, text)| (*text).to_owned())
+            .ok_or_else(|| fail!(Code::ScriptSyntax, "no module `{name}`"));
+    }
+    let path = root.join(name);
+    let outside = || fail!(Code::ScriptSyntax, "the module `{name}` lies outside the runbook's folder");
+    let missing =
+        |error: std::io::Error| fail!(Code::ScriptSyntax, "the module `{}` cannot be read: {error}", path.display());
+    // A symbolic link may lead out although the path does not.
+    let real = path.canonicalize().map_err(missing)?;
+    if !real.starts_with(root.canonicalize().map_err(missing)?) {
+        return Err(outside());
+    }
+    std::fs::read_to_string(&real).map_err(missing)
+}
+
+/// The folder that no import of a runbook may leave: the nearest one above with a `pgrun.toml`, else its own.
+#[must_use]
+pub fn root_of(runbook: &Path) -> PathBuf {
+    let folder = runbook.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder.ancestors().find(|above| above.join("pgrun.toml").is_file()).unwrap_or(folder).to_owned()
+}
+
+/// Resolves imports from the texts that were collected when the run began.
+#[derive(Clone)]
+pub struct Resolver {
+    sources: Arc<Sources>,
+    loaded: Arc<Mutex<BTreeMap<String, Shared<Module>>>>,
+    loading: Arc<Mutex<Vec<String>>>,
+}
+
+impl Resolver {
+    /// A resolver over collected texts.
+    #[must_use]
+    pub fn new(sources: Arc<Sources>) -> Self {
+        Self { sources, loaded: Arc::default(), loading: Arc::default() }
+    }
+
+    /// Since Rhai 1.26 a closure that a module returns cannot be called outside it: this finds it again by its name. Two
+    /// modules with the same closure text share a name; they also share its meaning unless it calls private functions,
+    /// so that case is refused.
+    pub(super) fn find_closures_of_modules(&self, engine: &mut Engine) {
+        let loaded = self.loaded.clone();
+        #[expect(deprecated, reason = "Rhai marks this call as volatile in this way; the version is pinned")]
+        engine.on_missing_function(move |name, arguments, _, mut context| {
+            if !name.starts_with("anon$") {
+                return Ok(None);
+            }
+            let owners: Vec<Shared<Module>> = {
+                let modules = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                let owns = |module: &&Shared<Module>| module.get_script_fn(name, arguments.len()).is_some();
+                modules.values().filter(owns).cloned().collect()
+            };
+            match owners.as_slice() {
+                [] => Ok(None),
+                [owner] => {
+                    let mut inner = context.new_frame().with_new_caching_layer().with_namespace(owner.clone());
+                    inner.call_fn_raw(name, false, false, arguments).map(Some)
+                }
+                _ => {
+                    let error =
+                        fail!(Code::ScriptError, "two modules have the same closure, and it is called outside both");
+                    Err(bridge::raise(error.hint("let the modules' functions take plain values"), None, Position::NONE))
+                }
+            }
+        });
+    }
+
+    fn load(&self, engine: &Engine, name: &str, at: Position) -> Script<Shared<Module>> {
+        if let Some(module) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(module.clone());
+        }
+        let text = self.sources.get(name).ok_or_else(|| {
+            bridge::raise(fail!(Code::ScriptSyntax, "the module `{name}` was not there when the run began"), None, at)
+        })?;
+        let mut ast = engine.compile(text)?;
+        ast.set_source(name);
+        let module: Shared<Module> = Module::eval_ast_as_new(Scope::new(), &ast, engine)?.into();
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), module.clone());
+        Ok(module)
+    }
+}
+
+impl ModuleResolver for Resolver {
+    fn resolve(&self, engine: &Engine, from: Option<&str>, path: &str, at: Position) -> Script<Shared<Module>> {
+        let name = canonical(from.unwrap_or_default(), path).map_err(|error| bridge::raise(error, from, at))?;
+        {
+            let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            if loading.contains(&name) {
+                let cycle = format!("{} -> {name}", loading.join(" -> "));
+                return Err(bridge::raise(fail!(Code::ScriptSyntax, "the imports go round: {cycle}"), from, at));
+            }
+            loading.push(name.clone());
+        }
+        let module = self.load(engine, &name, at);
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        module.map_err(|raised| bridge::in_module(&name, raised, at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::canonical;
+
+    #[test]
+    fn imports_are_named_from_the_root_and_never_leave_it() {
+        assert_eq!(canonical("main.rhai", "lib/a").unwrap(), "lib/a.rhai");
+        assert_eq!(canonical("lib/a.rhai", "b").unwrap(), "lib/b.rhai");
+        assert_eq!(canonical("lib/a.rhai", "../c.rhai").unwrap(), "c.rhai");
+        for path in ["../x", "/etc/passwd", "", "std/no_such_module"] {
+            assert!(canonical("main.rhai", path).is_err(), "{path}");
+        }
+    }
+}

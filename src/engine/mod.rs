@@ -1,0 +1,12 @@
+//! From a file to a finished run: Rhai configured, runbooks found, checked, run, resumed, and their errors explained.
+
+pub mod build;
+pub mod check;
+pub mod diagnostic;
+pub mod library;
+pub mod params;
+pub mod run;
+mod scan;
+
+pub use diagnostic::Diagnosis;
+pub use run::{Outcome, Settings, resume, start};

@@ -1,0 +1,369 @@
+//! The events of a run and the lines they become: the only types that pgrun writes to disk for recovery.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    base::{Code, Error, Result},
+    fail,
+};
+
+/// The version of the line format. Readers accept every version up to this one.
+pub const FORMAT: u32 = 1;
+
+/// The identity of a step or phase: the enclosing phases, then its name; a step in a loop ends in `name [key]`.
+pub type Key = Vec<String>;
+
+/// A key as people read it: `cutover / window / close BLUE`.
+#[must_use]
+pub fn key_text(key: &[String]) -> String {
+    key.join(" / ")
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line: what runs, with which texts and parameters.
+    RunStarted(RunStarted),
+    /// Another process took the run up again; the epoch grows by one.
+    Resumed(Person),
+    /// The run may write to this target; no other run may.
+    Claimed {
+        /// An ARN, or address and database.
+        target: String,
+    },
+    /// A phase was entered.
+    Entered,
+    /// A phase ended well.
+    Left,
+    /// A phase that failed was undone: none of its records counts any more.
+    Voided {
+        /// Why it was undone.
+        cause: Fault,
+    },
+    /// The step's body is about to change something. A body that only reads has no intent: it may simply run again.
+    Intent,
+    /// The step has its value.
+    Done {
+        /// What the step gave.
+        value: Json,
+        /// How pgrun came to know.
+        how: How,
+        /// How long the body took.
+        ms: u64,
+    },
+    /// The step's body failed.
+    Failed {
+        /// The error as facts.
+        error: Fault,
+        /// How long the body took.
+        ms: u64,
+    },
+    /// The step's undo clause is about to run.
+    UndoIntent,
+    /// The step is undone.
+    UndoDone,
+    /// The undo clause failed; a person has to look.
+    UndoFailed {
+        /// The error as facts.
+        error: Fault,
+    },
+    /// A gate was shown.
+    Asked {
+        /// The gate's name.
+        gate: String,
+        /// The question.
+        text: String,
+        /// SHA-256 of everything that was shown.
+        shown: String,
+    },
+    /// A gate was answered.
+    Answered {
+        /// The gate's name.
+        gate: String,
+        /// `yes`, `no` or the text that was typed.
+        value: String,
+        /// How the answer came: `terminal`, `--answer` or `--yes`.
+        through: String,
+        /// Who answered, and from where.
+        person: Person,
+    },
+    /// A fact worth keeping, for example that a torn line was cut off.
+    Noted {
+        /// The fact.
+        text: String,
+    },
+    /// The process stopped before the runbook's end.
+    Stopped {
+        /// `paused`, `unknown` or `failed`.
+        state: String,
+        /// Why.
+        error: Fault,
+    },
+    /// The runbook reached its end.
+    Finished,
+}
+
+/// How pgrun knows that a step is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Its body ran to the end.
+    Ran,
+    /// Its body ran to the end and changed nothing, so it needed no intent.
+    Looked,
+    /// Its `check` clause found the goal reached before the body ran.
+    Checked,
+    /// Its `verify` clause found the goal reached after an unknown outcome.
+    Verified,
+}
+
+/// The first event's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The run's id.
+    pub run: String,
+    /// The runbook's path as it was given.
+    pub runbook: String,
+    /// SHA-256 of the text of every source, by its canonical name.
+    pub sources: BTreeMap<String, String>,
+    /// Parameters as given and defaulted; secrets are references or absent.
+    pub params: Json,
+    /// Parameters that hold a secret; they are asked for again on resume.
+    pub secret_params: Vec<String>,
+    /// pgrun's version.
+    pub pgrun: String,
+    /// Who started it.
+    pub person: Person,
+}
+
+/// A person at a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The operating system's user.
+    pub user: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+}
+
+impl Person {
+    /// Whoever runs this process.
+    #[must_use]
+    pub fn here() -> Self {
+        let uid = nix::unistd::Uid::current();
+        let user = nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+        let host = nix::unistd::gethostname().map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned());
+        Self { user, host, pid: std::process::id() }
+    }
+}
+
+/// An error as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The code's name.
+    pub code: String,
+    /// The sentence.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Further facts such as `sqlstate`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+    /// True when the action may have taken effect.
+    #[serde(default)]
+    pub unknown: bool,
+}
+
+impl From<&Error> for Fault {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code().name().into(),
+            message: error.message().into(),
+            hint: error.hint_text().map(Into::into),
+            details: error.details().iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+            unknown: error.is_unknown(),
+        }
+    }
+}
+
+impl Fault {
+    /// The error again, for a replay.
+    #[must_use]
+    pub fn to_error(&self) -> Error {
+        let code = Code::named(&self.code).unwrap_or(Code::ScriptError);
+        let mut error = Error::new(code, self.message.clone());
+        if let Some(hint) = &self.hint {
+            error = error.hint(hint.clone());
+        }
+        for (name, value) in &self.details {
+            error = error.fact_named(name, value);
+        }
+        if self.unknown { error.unknown() } else { error }
+    }
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Counts the lines from 1.
+    pub seq: u64,
+    /// Counts the processes that worked on the run, from 1.
+    pub epoch: u32,
+    /// Wall clock, RFC 3339 in UTC.
+    pub at: String,
+    /// Which step or phase; empty for the run itself.
+    pub key: Key,
+    /// Counts the times a step's body was begun; 0 for events that have none.
+    pub attempt: u32,
+    /// What happened.
+    pub event: Event,
+    /// The hash of the line before; 64 zeros in the first one.
+    pub prev: String,
+    /// SHA-256 over the line's bytes before `,"hash"`.
+    pub hash: String,
+}
+
+/// What stands before the first line.
+pub const FIRST_PREV: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+const HASH_FIELD: &str = ",\"hash\":\"";
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    v: u32,
+    seq: u64,
+    epoch: u32,
+    at: String,
+    kind: String,
+    key: Key,
+    attempt: u32,
+    body: Json,
+    prev: String,
+}
+
+impl Record {
+    /// The line for the file, without the line feed, and its hash. `clean` masks secrets in every text of the body.
+    pub fn encode(&self, clean: &dyn Fn(&str) -> String) -> Result<(String, String)> {
+        let broken = |error: serde_json::Error| fail!(Code::Internal, "an event cannot be written as JSON: {error}");
+        let event = serde_json::to_value(&self.event).map_err(broken)?;
+        let kind = event.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let mut body = event.get("body").cloned().unwrap_or(Json::Null);
+        clean_json(&mut body, clean);
+        let key = self.key.iter().map(|part| clean(part)).collect();
+        let line = Line {
+            v: FORMAT,
+            seq: self.seq,
+            epoch: self.epoch,
+            at: self.at.clone(),
+            kind,
+            key,
+            attempt: self.attempt,
+            body,
+            prev: self.prev.clone(),
+        };
+        let mut text = serde_json::to_string(&line).map_err(broken)?;
+        text.pop();
+        let hash = hex(&Sha256::digest(text.as_bytes()));
+        text.push_str(HASH_FIELD);
+        text.push_str(&hash);
+        text.push_str("\"}");
+        Ok((text, hash))
+    }
+
+    /// Reads a line and checks its own hash; the chain is checked by the reader of the file.
+    pub fn decode(text: &str) -> Result<Self> {
+        let damaged = |why: &str| fail!(Code::JournalDamaged, "{why}");
+        let end = text.len().checked_sub(HASH_FIELD.len() + 64 + 2).ok_or_else(|| damaged("the line is too short"))?;
+        if !text.is_char_boundary(end) || !text[end..].starts_with(HASH_FIELD) || !text.ends_with("\"}") {
+            return Err(damaged("the line does not end in its hash"));
+        }
+        let hash = &text[end + HASH_FIELD.len()..text.len() - 2];
+        let found = hex(&Sha256::digest(&text.as_bytes()[..end]));
+        if hash != found {
+            return Err(damaged("the line's hash does not fit its text: it was changed"));
+        }
+        let line: Line = serde_json::from_str(&format!("{}}}", &text[..end]))
+            .map_err(|error| damaged(&format!("the line is no journal record: {error}")))?;
+        if line.v > FORMAT {
+            return Err(fail!(Code::JournalDamaged, "the line has format {}, this pgrun reads up to {FORMAT}", line.v)
+                .hint("use the pgrun version that began the run, or a newer one"));
+        }
+        let event = serde_json::from_value(serde_json::json!({ "kind": line.kind, "body": line.body }))
+            .map_err(|error| damaged(&format!("the event `{}` cannot be read: {error}", line.kind)))?;
+        Ok(Self {
+            seq: line.seq,
+            epoch: line.epoch,
+            at: line.at,
+            key: line.key,
+            attempt: line.attempt,
+            event,
+            prev: line.prev,
+            hash: hash.to_owned(),
+        })
+    }
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn clean_json(json: &mut Json, clean: &dyn Fn(&str) -> String) {
+    match json {
+        Json::String(text) => *text = clean(text),
+        Json::Array(items) => items.iter_mut().for_each(|item| clean_json(item, clean)),
+        Json::Object(map) => map.values_mut().for_each(|item| clean_json(item, clean)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, FIRST_PREV, How, Record};
+
+    fn record(event: Event) -> Record {
+        Record {
+            seq: 7,
+            epoch: 1,
+            at: "2026-11-20T15:12:07.000Z".into(),
+            key: vec!["prepare".into(), "take the \"snapshot\"".into()],
+            attempt: 1,
+            event,
+            prev: FIRST_PREV.into(),
+            hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_line_comes_back_as_it_was_written() {
+        let done = Event::Done { value: serde_json::json!({"id": "s,\"hash\":\"x"}), how: How::Ran, ms: 5 };
+        for event in [done, Event::Intent, Event::Finished, Event::Noted { text: "é🙂".into() }] {
+            let mut record = record(event);
+            let (line, hash) = record.encode(&|text| text.to_owned()).unwrap();
+            record.hash = hash;
+            assert_eq!(Record::decode(&line).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn any_changed_byte_is_found() {
+        let (line, _) = record(Event::Intent).encode(&|text| text.to_owned()).unwrap();
+        for at in 0..line.len() {
+            let mut bytes = line.clone().into_bytes();
+            bytes[at] ^= 1;
+            if let Ok(text) = String::from_utf8(bytes) {
+                assert!(Record::decode(&text).is_err(), "byte {at}: {text}");
+            }
+        }
+    }
+}

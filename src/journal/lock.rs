@@ -1,0 +1,191 @@
+//! Who may work: a lock on a run while a process lives, and a claim on each target for as long as a run may write to it.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::event::{Person, hex};
+use crate::{
+    base::{Code, Result, clock},
+    fail,
+};
+
+/// Who holds a lock or a claim, and since when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// The run.
+    pub run: String,
+    /// What is held: the run itself, or a target.
+    pub target: String,
+    /// Who, where, which process.
+    pub person: Person,
+    /// Wall clock, RFC 3339.
+    pub since: String,
+}
+
+impl Holder {
+    fn new(run: &str, target: &str) -> Self {
+        Self { run: run.into(), target: target.into(), person: Person::here(), since: clock::now_text() }
+    }
+
+    fn words(&self) -> String {
+        let Person { user, host, pid } = &self.person;
+        format!("{user}@{host} (pid {pid}) since {}", self.since)
+    }
+}
+
+/// The lock of a run. The kernel lets it go when the process ends, however it ends.
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunLock {
+    /// Takes the lock, or says who has it.
+    ///
+    /// # Errors
+    /// `locked` naming user, host, process and time.
+    pub fn take(path: &Path, run: &str) -> Result<Self> {
+        let io = |error: std::io::Error| fail!(Code::Locked, "the lock `{}` cannot be used: {error}", path.display());
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).map_err(io)?;
+                let holder = serde_json::from_str::<Holder>(&text).map_or_else(|_| "somebody".into(), |h| h.words());
+                return Err(fail!(Code::Locked, "`{run}` is being worked on by {holder}")
+                    .hint(format!("wait for it, or look at it with `pgrun show {run}`")));
+            }
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        let text = serde_json::to_string(&Holder::new(run, run)).unwrap_or_default();
+        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(io)?;
+        file.write_all(text.as_bytes()).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+
+    /// True while another process holds the lock. Changes nothing.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// The claims of all runs of this `$PGRUN_HOME`.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    folder: PathBuf,
+}
+
+impl Claims {
+    /// The claims under a home folder.
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        Self { folder: home.join("claims") }
+    }
+
+    /// Claims a target for a run. Claiming it again for the same run, or for one that continues the holder's, is fine.
+    /// `is_over` tells whether a run has ended, so that its claims no longer count.
+    ///
+    /// # Errors
+    /// `claimed` naming the other run, who, where and since when.
+    pub fn claim(&self, target: &str, run: &str, is_over: impl Fn(&str) -> bool) -> Result<()> {
+        let io =
+            |error: std::io::Error| fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}");
+        fs::create_dir_all(&self.folder).map_err(io)?;
+        let path = self.path(target);
+        let mine = serde_json::to_string(&Holder::new(run, target)).unwrap_or_default();
+        // The claim is complete before it has its name: a process that dies in between leaves no half claim.
+        let draft = self.folder.join(format!("{run}.{}.draft", std::process::id()));
+        fs::write(&draft, &mine).map_err(io)?;
+        let linked = loop {
+            match fs::hard_link(&draft, &path) {
+                Ok(()) => break Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => break Err(io(error)),
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            match serde_json::from_str::<Holder>(&text) {
+                Ok(holder) if holder.run == run => break Ok(()),
+                Ok(holder) if !is_over(&holder.run) => {
+                    break Err(fail!(
+                        Code::Claimed,
+                        "`{target}` is claimed by run `{}` of {}",
+                        holder.run,
+                        holder.words()
+                    )
+                    .hint(format!("finish that run first: `pgrun resume {}`", holder.run)));
+                }
+                // Ended, or unreadable because it was removed in this moment: take its place.
+                Ok(_) | Err(_) => match fs::remove_file(&path) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => break Err(io(error)),
+                    _ => {}
+                },
+            }
+        };
+        fs::remove_file(&draft).map_err(io)?;
+        linked
+    }
+
+    /// Gives a run's claims back. Claims that another run has taken over meanwhile stay.
+    pub fn release(&self, run: &str, targets: &[String]) {
+        for target in targets {
+            let path = self.path(target);
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if serde_json::from_str::<Holder>(&text).is_ok_and(|holder| holder.run == run)
+                && let Err(error) = fs::remove_file(&path)
+            {
+                tracing::warn!("the claim on {target} stays: {error}");
+            }
+        }
+    }
+
+    fn path(&self, target: &str) -> PathBuf {
+        self.folder.join(format!("{}.json", &hex(&Sha256::digest(target.as_bytes()))[..32]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Claims, RunLock};
+
+    #[test]
+    fn a_claim_belongs_to_one_run_until_it_is_over() {
+        let home = tempfile::tempdir().unwrap();
+        let claims = Claims::new(home.path());
+        claims.claim("arn:blue", "one", |_| false).unwrap();
+        claims.claim("arn:blue", "one", |_| false).unwrap();
+        let refused = claims.claim("arn:blue", "two", |_| false).unwrap_err();
+        assert!(refused.message().contains("claimed by run `one`"), "{refused:?}");
+        claims.claim("arn:blue", "two", |run| run == "one").unwrap();
+        claims.release("one", &["arn:blue".into()]);
+        assert!(claims.claim("arn:blue", "three", |_| false).is_err(), "two still holds it");
+        claims.release("two", &["arn:blue".into()]);
+        claims.claim("arn:blue", "three", |_| false).unwrap();
+        assert_eq!(std::fs::read_dir(home.path().join("claims")).unwrap().count(), 1, "no drafts are left");
+    }
+
+    #[test]
+    fn a_locked_run_names_its_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        let held = RunLock::take(&path, "r1").unwrap();
+        let refused = RunLock::take(&path, "r1").err().unwrap();
+        assert!(refused.message().contains(&format!("pid {}", std::process::id())), "{refused:?}");
+        drop(held);
+        assert!(RunLock::take(&path, "r1").is_ok());
+    }
+}

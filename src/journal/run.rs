@@ -1,0 +1,251 @@
+//! One run: its folder, its lock, its journal. The engine asks here what a step's history is, and writes what it does.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value as Json;
+
+use super::{
+    event::{Event, Key, Person, RunStarted},
+    file::{self, History, Journal, JournalFile},
+    lock::{Claims, RunLock},
+    sources::{self, Sources},
+    state::{RunState, Status},
+};
+use crate::{
+    base::{Code, Error, Redactor, Result, clock, prose},
+    fail,
+};
+
+/// Where runs live.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    home: PathBuf,
+}
+
+/// What a new run is made of.
+pub struct NewRun {
+    /// The wanted id, or none for `<utc>-<runbook>-<random>`.
+    pub id: Option<String>,
+    /// The runbook's path as it was given.
+    pub runbook: String,
+    /// All texts, the runbook's own included.
+    pub sources: Sources,
+    /// Parameters without secrets.
+    pub params: Json,
+    /// Names of parameters that hold a secret.
+    pub secret_params: Vec<String>,
+}
+
+impl RunFolder {
+    /// The runs under a home folder.
+    #[must_use]
+    pub fn new(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
+
+    /// Begins a run: folder `0700`, sources kept, first record synced.
+    pub fn create(&self, new: NewRun, redactor: Redactor) -> Result<Run> {
+        let stem =
+            Path::new(&new.runbook).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+        let random = format!("{:04x}", rand::random::<u16>());
+        let id = new.id.unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
+        let fits = !id.is_empty() && id.len() <= 100 && !id.starts_with('.');
+        if !fits || !id.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
+            return Err(fail!(Code::Usage, "got the run id {id:?}, wanted letters, digits, `-`, `_` and `.`"));
+        }
+        let folder = self.path(&id);
+        let io = |error: std::io::Error| fail!(Code::JournalWrite, "`{}` cannot be made: {error}", folder.display());
+        let runs = self.home.join("runs");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(io)?;
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => fail!(Code::Refused, "there is already a run `{id}`")
+                .hint(format!("resume it with `pgrun resume {id}`, or choose another `--run-id`")),
+            _ => io(error),
+        })?;
+        let lock = RunLock::take(&folder.join("lock"), &id)?;
+        let digests = sources::keep(&folder.join("sources"), &new.sources)?;
+        file::sync_folder(&folder)?;
+        let mut journal = JournalFile::create(&folder.join("journal.jsonl"), redactor)?;
+        let started = RunStarted {
+            run: id.clone(),
+            runbook: new.runbook,
+            sources: digests,
+            params: new.params,
+            secret_params: new.secret_params,
+            pgrun: env!("CARGO_PKG_VERSION").into(),
+            person: Person::here(),
+        };
+        journal.append(&[], 0, Event::RunStarted(started))?;
+        Ok(Run::new(self.clone(), id, new.sources, lock, journal))
+    }
+
+    /// Takes a run up again: locked, checked, its texts loaded, a `resumed` record written.
+    pub fn resume(&self, name: &str, redactor: Redactor) -> Result<Run> {
+        let id = self.find(name)?;
+        let folder = self.path(&id);
+        let lock = RunLock::take(&folder.join("lock"), &id)?;
+        let (mut journal, note) = JournalFile::open(&folder.join("journal.jsonl"), redactor)?;
+        let Some(started) = journal.state().started.clone() else {
+            return Err(fail!(
+                Code::NoSuchRun,
+                "the run `{id}` died before its first record: there is nothing to resume"
+            )
+            .hint(format!("start it anew: `pgrun {}`", "RUNBOOK")));
+        };
+        if journal.state().status == Status::Done {
+            return Err(
+                fail!(Code::Refused, "the run `{id}` is done").hint(format!("look at it with `pgrun show {id}`"))
+            );
+        }
+        let sources = sources::load(&folder.join("sources"), &started.sources)?;
+        journal.append(&[], 0, Event::Resumed(Person::here()))?;
+        if let Some(text) = note {
+            journal.append(&[], 0, Event::Noted { text })?;
+        }
+        Ok(Run::new(self.clone(), id, sources, lock, journal))
+    }
+
+    /// The id that a name means: itself, or the only run that contains it; `last` is the newest one.
+    pub fn find(&self, name: &str) -> Result<String> {
+        let ids = self.ids()?;
+        if ids.iter().any(|id| id == name) {
+            return Ok(name.to_owned());
+        }
+        if name == "last"
+            && let Some(id) = ids.last()
+        {
+            return Ok(id.clone());
+        }
+        let matching: Vec<&String> = ids.iter().filter(|id| id.contains(name)).collect();
+        match matching.as_slice() {
+            [only] => Ok((*only).clone()),
+            [] => Err(fail!(Code::NoSuchRun, "there is no run `{name}` in `{}`", self.home.join("runs").display())
+                .hint("list the runs with `pgrun runs`")),
+            several => Err(fail!(
+                Code::NoSuchRun,
+                "`{name}` could be {}: {}",
+                prose::count(several.len(), "run"),
+                prose::ticked_list(several, 5)
+            )),
+        }
+    }
+
+    /// All ids, oldest first by the time of their first record's file.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let folder = self.home.join("runs");
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => {
+                return Err(fail!(Code::Config, "the folder `{}` cannot be read: {error}", folder.display()));
+            }
+        };
+        let made =
+            |path: &Path| fs::metadata(path.join("lock")).and_then(|meta| meta.created().or(meta.modified())).ok();
+        let mut runs: Vec<_> = entries
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| (made(&entry.path()), entry.file_name().to_string_lossy().into_owned()))
+            .collect();
+        runs.sort();
+        Ok(runs.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// A run's history, read without a lock.
+    pub fn history(&self, id: &str) -> Result<History> {
+        file::read(&self.path(id).join("journal.jsonl"))
+    }
+
+    /// True while a process holds the run's lock.
+    #[must_use]
+    pub fn is_locked(&self, id: &str) -> bool {
+        RunLock::is_held(&self.path(id).join("lock"))
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.home.join("runs").join(id)
+    }
+}
+
+/// A run that this process works on. Clones share one journal.
+#[derive(Clone)]
+pub struct Run {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: RunFolder,
+    id: String,
+    sources: Sources,
+    claims: Claims,
+    journal: Mutex<Box<dyn Journal>>,
+    _lock: RunLock,
+}
+
+impl Run {
+    fn new(folder: RunFolder, id: String, sources: Sources, lock: RunLock, journal: JournalFile) -> Self {
+        let claims = Claims::new(&folder.home);
+        let journal: Mutex<Box<dyn Journal>> = Mutex::new(Box::new(journal));
+        Self { inner: Arc::new(Inner { folder, id, sources, claims, journal, _lock: lock }) }
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// The texts that the run executes.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.inner.sources
+    }
+
+    /// Looks at the history.
+    pub fn look<T>(&self, read: impl FnOnce(&RunState) -> T) -> T {
+        read(self.journal().state())
+    }
+
+    /// Writes one event; it is durable when this returns.
+    pub fn write(&self, key: &[String], attempt: u32, event: Event) -> Result<()> {
+        self.journal().append(key, attempt, event)
+    }
+
+    /// Claims a target before the first write to it.
+    pub fn claim(&self, target: &str) -> Result<()> {
+        if self.look(|state| state.claims.iter().any(|claimed| claimed == target)) {
+            return Ok(());
+        }
+        self.inner.claims.claim(target, self.id(), |run| self.inner.folder.is_over(run))?;
+        self.write(&Key::new(), 0, Event::Claimed { target: target.to_owned() })
+    }
+
+    /// Writes the last event and gives the claims back.
+    pub fn finish(&self) -> Result<()> {
+        self.write(&Key::new(), 0, Event::Finished)?;
+        let claims = self.look(|state| state.claims.clone());
+        self.inner.claims.release(self.id(), &claims);
+        Ok(())
+    }
+
+    /// Writes why the run stops before its end.
+    pub fn stop(&self, state: Status, error: &Error) -> Result<()> {
+        self.write(&Key::new(), 0, Event::Stopped { state: state.name().into(), error: error.into() })
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        self.inner.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RunFolder {
+    /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end.
+    fn is_over(&self, run: &str) -> bool {
+        !self.path(run).exists() || self.history(run).is_ok_and(|history| history.state.status == Status::Done)
+    }
+}
