@@ -162,6 +162,7 @@ pub fn in_module(name: &str, raised: Raised, at: Position) -> Raised {
 
 /// The same error at the same place, which no script can catch any more.
 #[must_use]
+#[expect(clippy::boxed_local, reason = "Rhai hands errors around in boxes, and the chain is rebuilt from them")]
 pub fn make_final(raised: Raised) -> Raised {
     match *raised {
         EvalAltResult::ErrorInFunctionCall(name, source, inner, at) => {

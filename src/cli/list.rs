@@ -65,14 +65,14 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
     let mut out = format!("{id}  {runbook}  {state_word}\n\n");
     for (key, step) in steps(state) {
         let took = step.ms.map_or_else(String::new, |ms| span::duration_text(std::time::Duration::from_millis(ms)));
-        let _ = write!(out, "  {:11} {}  {took}\n", step.state.name(), key_text(key));
+        let _ = writeln!(out, "  {:11} {}  {took}", step.state.name(), key_text(key));
         if let StepState::Failed(fault) | StepState::UndoFailed(_, fault) = &step.state {
-            let _ = write!(out, "              {}\n", fault.message);
+            let _ = writeln!(out, "              {}", fault.message);
         }
     }
-    let _ = write!(out, "\nhead {}\n", state.head);
+    let _ = writeln!(out, "\nhead {}", state.head);
     if let Some(text) = waiting.get("command").and_then(Json::as_str) {
-        let _ = write!(out, "continue: {text}\n");
+        let _ = writeln!(out, "continue: {text}");
     }
     ui.print(&out);
     Ok(())

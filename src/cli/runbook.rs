@@ -177,7 +177,7 @@ pub(super) fn help(ui: &Ui, file: &Path) -> Result<()> {
             Some(value) => format!("otherwise {}", value.to_string().trim_matches('"')),
             None => format!("required, for example {}", parameter.kind.example),
         };
-        let _ = write!(out, "  {name:width$}  {} ({}; {otherwise})\n", parameter.help, parameter.kind.name);
+        let _ = writeln!(out, "  {name:width$}  {} ({}; {otherwise})", parameter.help, parameter.kind.name);
     }
     ui.print(&out);
     Ok(())
