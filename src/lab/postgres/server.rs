@@ -1,0 +1,285 @@
+//! One PostgreSQL server on loopback: made, started, proved to be ours, stopped. It never outlives its value.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use rand::Rng as _;
+
+use super::{
+    Installation, Process, Scratch, ServerUser, Settings,
+    launch::{LockFile, end_blocking, launch, write_conf},
+    place::require_reachable,
+    program,
+    session::{connect, prove},
+};
+use crate::{
+    base::{Code, Result, Secret, poll},
+    fail,
+    lab::disk,
+};
+
+/// What a server is made with.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The bootstrap superuser that `initdb` makes. `initdb` itself fails on a name with a quote of either kind in it.
+    pub superuser: String,
+    /// Its password; [`ServerOptions::default`] makes a random one.
+    pub password: Secret,
+    /// Settings over the lab's base.
+    pub settings: Settings,
+    /// Lines of `pg_hba.conf` that stand before the general ones.
+    pub hba: Vec<String>,
+    /// The port to try first.
+    pub port: Option<u16>,
+    /// How long a start may take, crash recovery included.
+    pub deadline: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        let letters = rand::rng().sample_iter(rand::distr::Alphanumeric).take(24).map(char::from);
+        Self {
+            superuser: "postgres".into(),
+            password: Secret::new(letters.collect::<String>()),
+            settings: Settings::new(),
+            hba: Vec::new(),
+            port: None,
+            deadline: Duration::from_secs(120),
+        }
+    }
+}
+
+/// How a server is stopped (manual, "Shutting Down the Server").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Sessions end, a checkpoint is written.
+    Fast,
+    /// Nothing is written: the next start recovers from the log, as after a crash.
+    Immediate,
+}
+
+/// A running server. Its folder holds `data/` and `log/error/`. Dropping it stops it at once, without a checkpoint.
+#[derive(Debug)]
+pub struct Server {
+    installation: Installation,
+    folder: PathBuf,
+    options: ServerOptions,
+    user: Option<ServerUser>,
+    port: u16,
+    process: Process,
+    scratch: Option<Scratch>,
+}
+
+impl Server {
+    /// Makes a database cluster in `folder` and starts it. The folder may exist, its `data/` may not.
+    ///
+    /// # Errors
+    /// `lab_failed` when `initdb` or the start fails, or the server's user cannot reach the folder.
+    pub async fn create(installation: &Installation, folder: &Path, options: ServerOptions) -> Result<Self> {
+        initdb(installation, folder, &options).await?;
+        Self::open(installation, folder, options).await
+    }
+
+    /// As [`Server::create`], in a folder of its own that goes when the server goes. The shortest way for a test.
+    ///
+    /// # Errors
+    /// As [`Server::create`].
+    pub async fn scratch(installation: &Installation, options: ServerOptions) -> Result<Self> {
+        let scratch = Scratch::new(ServerUser::choose()?.as_ref())?;
+        let mut server = Self::create(installation, scratch.path(), options).await?;
+        server.scratch = Some(scratch);
+        Ok(server)
+    }
+
+    /// Starts the cluster in `folder/data`, which may be a crash image. Waits until it answers and is proved to be ours.
+    ///
+    /// # Errors
+    /// `lab_failed` with the end of the server's log when it does not come up.
+    pub async fn open(installation: &Installation, folder: &Path, options: ServerOptions) -> Result<Self> {
+        let user = ServerUser::choose()?;
+        require_reachable(folder, user.as_ref())?;
+        let folder = folder.canonicalize().map_err(disk::failed("open", folder))?;
+        for part in ["log", "log/error"] {
+            disk::make_folder(&folder.join(part), 0o750)?;
+            disk::give_to(&folder.join(part), user.as_ref())?;
+        }
+        let (port, process) = launch(installation, &folder, &options, user.as_ref()).await?;
+        let installation = installation.clone();
+        Ok(Self { installation, folder, options, user, port, process, scratch: None })
+    }
+
+    /// Takes over a server that runs already: it was left behind by a process that was killed.
+    ///
+    /// # Errors
+    /// `lab_failed` when that process is gone or is not the server of this folder.
+    pub async fn adopt(
+        installation: &Installation,
+        folder: &Path,
+        options: ServerOptions,
+        process: Process,
+    ) -> Result<Self> {
+        let gone = || fail!(Code::LabFailed, "process {} does not serve `{}`", process.pid, folder.display());
+        let lock = LockFile::read(&folder.join("data")).filter(|lock| lock.pid == process.pid).ok_or_else(gone)?;
+        if !process.is_alive() {
+            return Err(gone());
+        }
+        // Whoever was killed may have been copying: its servers stay frozen until somebody thaws them.
+        for frozen in [vec![process.clone()], process.descendants()].concat() {
+            frozen.signal(Signal::SIGCONT);
+        }
+        let user = ServerUser::choose()?;
+        let server = Self {
+            installation: installation.clone(),
+            folder: folder.canonicalize().map_err(disk::failed("open", folder))?,
+            user,
+            port: lock.port,
+            process,
+            scratch: None,
+            options,
+        };
+        let patience = poll::Patience { every: Duration::from_millis(50), deadline: server.options.deadline };
+        poll::until("the server to answer again", patience, async || {
+            Ok(match prove(&server.options, server.port, &server.folder).await {
+                Ok(()) => poll::Seen::Ready(()),
+                Err(error) => poll::Seen::NotYet(error.message().to_owned()),
+            })
+        })
+        .await?;
+        Ok(server)
+    }
+
+    /// Where clients connect: `postgres://superuser:password@127.0.0.1:port/database`, percent-encoded.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let part =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+        let (user, password) = (part(&self.options.superuser), part(self.options.password.expose()));
+        format!("postgres://{user}:{password}@127.0.0.1:{}/{}", self.port, part(database))
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The postmaster.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn installation(&self) -> &Installation {
+        &self.installation
+    }
+
+    /// The bootstrap superuser and its password.
+    #[must_use]
+    pub fn superuser(&self) -> (&str, &Secret) {
+        (&self.options.superuser, &self.options.password)
+    }
+
+    /// The folder with `data/` and `log/error/`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The settings over the lab's base; a change takes effect with [`Server::reload`] or the next start.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.options.settings
+    }
+
+    /// A session of the superuser. Its connection runs in a task of its own and ends when the client is dropped.
+    ///
+    /// # Errors
+    /// `lab_failed` with the server's words.
+    pub async fn connect(&self, database: &str) -> Result<tokio_postgres::Client> {
+        connect(&self.options, self.port, database).await
+    }
+
+    /// Writes the settings and lets the server read them again.
+    ///
+    /// # Errors
+    /// `lab_failed` when the file cannot be written.
+    pub fn reload(&self) -> Result<()> {
+        write_conf(&self.folder, &self.options, self.port, self.user.as_ref())?;
+        self.process.signal(Signal::SIGHUP);
+        Ok(())
+    }
+
+    /// Stops it and waits until none of its processes is left. A stop that takes longer than 30 s is forced.
+    ///
+    /// # Errors
+    /// `timeout` when even SIGKILL leaves a process.
+    pub async fn stop(&self, how: Shutdown) -> Result<()> {
+        let mut all = self.process.descendants();
+        all.push(self.process.clone());
+        let alive = |all: &[Process]| all.iter().filter(|process| process.is_alive()).count();
+        let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
+        for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
+            self.process.signal(signal);
+            if signal == Signal::SIGKILL {
+                for process in &all {
+                    process.signal(Signal::SIGKILL);
+                }
+            }
+            let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async || {
+                let left = alive(&all);
+                Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+            });
+            if ended.await.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(fail!(Code::Timeout, "the server in `{}` cannot be stopped", self.folder.display()))
+    }
+
+    /// Starts it again after [`Server::stop`] or a crash, on the same port if that is still free.
+    ///
+    /// # Errors
+    /// As [`Server::open`].
+    pub async fn start(&mut self) -> Result<()> {
+        self.options.port = Some(self.port);
+        (self.port, self.process) = launch(&self.installation, &self.folder, &self.options, self.user.as_ref()).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.process.is_alive() {
+            end_blocking(&self.process);
+        }
+    }
+}
+
+/// Makes the cluster: data checksums always (RDS has them, 18 makes them by default, and `pg_upgrade` wants both sides
+/// equal), UTF-8, and the first locale that exists everywhere.
+async fn initdb(installation: &Installation, folder: &Path, options: &ServerOptions) -> Result<()> {
+    let user = ServerUser::choose()?;
+    require_reachable(folder, user.as_ref())?;
+    disk::make_folder(folder, 0o700)?;
+    disk::give_to(folder, user.as_ref())?;
+    let password_file = folder.join("initdb.password");
+    disk::write_file(&password_file, options.password.expose().as_bytes(), 0o600, user.as_ref())?;
+    let mut made = Ok(String::new());
+    // `C.UTF-8` is not on every system; `C` is.
+    for locale in ["C.UTF-8", "C"] {
+        let mut command = program::command(&installation.program("initdb"), user.as_ref());
+        command.arg("-D").arg(folder.join("data")).args(["-U", &options.superuser, "-E", "UTF8"]);
+        command.args(["--data-checksums", "--no-sync", "--auth=scram-sha-256"]).arg(format!("--locale={locale}"));
+        command.arg(format!("--pwfile={}", password_file.display()));
+        made = program::run(command, Duration::from_secs(120)).await;
+        if !made.as_ref().is_err_and(|error| error.fact("output").is_some_and(|text| text.contains("invalid locale"))) {
+            break;
+        }
+    }
+    disk::remove_file(&password_file)?;
+    made.map(drop)
+}
