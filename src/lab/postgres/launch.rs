@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use rand::Rng as _;
 use tokio::process::Child;
 
-use super::{Installation, Process, ServerOptions, ServerUser, conf_text, hba_text, program, session};
+use super::{Installation, Process, ServerOptions, ServerUser, Shutdown, conf_text, hba_text, program, session};
 use crate::{
     base::{Code, Error, Result, clock, poll},
     fail,
@@ -35,8 +35,7 @@ pub(super) async fn launch(
     options: &ServerOptions,
     user: Option<&ServerUser>,
 ) -> Result<(u16, Process)> {
-    let hba = hba_text(&options.superuser, &options.hba);
-    disk::write_file(&folder.join("data/pg_hba.conf"), hba.as_bytes(), 0o600, user)?;
+    write_hba(folder, options, user)?;
     let begun = clock::instant();
     if let Some(port) = options.port {
         await_free(port).await;
@@ -57,6 +56,12 @@ pub(super) async fn launch(
         }
     }
     Err(fail!(Code::LabFailed, "no free port was found between {} and {}", PORTS.start(), PORTS.end()))
+}
+
+/// Writes `pg_hba.conf` anew.
+pub(super) fn write_hba(folder: &Path, options: &ServerOptions, user: Option<&ServerUser>) -> Result<()> {
+    let text = hba_text(&options.superuser, &options.hba);
+    disk::write_file(&folder.join("data/pg_hba.conf"), text.as_bytes(), 0o600, user)
 }
 
 /// Writes `postgresql.conf` anew.
@@ -184,15 +189,41 @@ pub(super) fn end_blocking(process: &Process) {
     }
 }
 
+/// Stops a postmaster and waits until none of its processes is left; forces what takes longer than 30 s.
+pub(super) async fn stop(postmaster: &Process, how: Shutdown) -> Result<()> {
+    let mut all = postmaster.descendants();
+    all.push(postmaster.clone());
+    let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
+    for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
+        postmaster.signal(signal);
+        for process in all.iter().filter(|_| signal == Signal::SIGKILL) {
+            process.signal(signal);
+        }
+        let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async || {
+            let left = all.iter().filter(|process| process.is_alive()).count();
+            Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+        });
+        if ended.await.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(fail!(Code::Timeout, "the server with process {} cannot be stopped", postmaster.pid))
+}
+
+/// The port in a data folder's lock file.
+pub(super) fn lock_port(data: &Path) -> Option<u16> {
+    LockFile::read(data).map(|lock| lock.port)
+}
+
 /// `postmaster.pid`: its lines are listed in `src/include/utils/pidfile.h`.
-pub(super) struct LockFile {
-    pub(super) pid: i32,
-    pub(super) port: u16,
+struct LockFile {
+    pid: i32,
+    port: u16,
     ready: bool,
 }
 
 impl LockFile {
-    pub(super) fn read(data: &Path) -> Option<Self> {
+    fn read(data: &Path) -> Option<Self> {
         let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let ready = lines.get(7).is_some_and(|status| *status == "ready");

@@ -1,6 +1,6 @@
 //! Processes by pid and birth, so that a pid that was given to somebody else is never signalled.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -32,6 +32,21 @@ impl Process {
     #[must_use]
     pub fn own() -> Option<Self> {
         Self::of(i32::try_from(std::process::id()).ok()?)
+    }
+
+    /// The postmaster that serves a data folder: the one named in its lock file, if that pid still works there. A pid
+    /// that was given to somebody else since works elsewhere.
+    #[must_use]
+    pub fn serving(data: &Path) -> Option<Self> {
+        let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let process = Self::of(text.lines().next()?.trim().parse().ok()?)?;
+        let data = data.canonicalize().ok()?;
+        let works_here = if cfg!(target_os = "linux") {
+            fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|folder| folder == data)
+        } else {
+            by_ps(process.pid, "command=").is_some_and(|command| command.contains(&data.display().to_string()))
+        };
+        (works_here && process.is_alive()).then_some(process)
     }
 
     /// True while it lives; false when it ended, even if its pid was given away since.
@@ -95,11 +110,14 @@ fn look(pid: i32) -> Option<(char, String)> {
 }
 
 fn look_by_ps(pid: i32) -> Option<(char, String)> {
-    let output =
-        Command::new("ps").env("LC_ALL", "C").args(["-o", "stat=,lstart=", "-p", &pid.to_string()]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let (state, born) = text.trim().split_once(' ')?;
+    let text = by_ps(pid, "stat=,lstart=")?;
+    let (state, born) = text.split_once(' ')?;
     Some((state.chars().next()?, born.trim().to_owned()))
+}
+
+fn by_ps(pid: i32, columns: &str) -> Option<String> {
+    let output = Command::new("ps").env("LC_ALL", "C").args(["-o", columns, "-p", &pid.to_string()]).output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 /// The children of a process: of each of its threads on Linux (`/proc/PID/task/TID/children`).

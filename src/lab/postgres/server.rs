@@ -9,15 +9,15 @@ use nix::sys::signal::Signal;
 use rand::Rng as _;
 
 use super::{
-    Installation, Process, Scratch, ServerUser, Settings,
-    launch::{LockFile, end_blocking, launch, write_conf},
+    Installation, Process, Scratch, ServerUser, Settings, Shape,
+    freeze::thaw,
+    initdb::initdb,
+    launch::{end_blocking, launch, lock_port, stop, write_conf},
     place::require_reachable,
-    program,
     session::{connect, prove},
 };
 use crate::{
-    base::{Code, Result, Secret, poll},
-    fail,
+    base::{Result, Secret, poll},
     lab::disk,
 };
 
@@ -79,7 +79,7 @@ impl Server {
     /// # Errors
     /// `lab_failed` when `initdb` or the start fails, or the server's user cannot reach the folder.
     pub async fn create(installation: &Installation, folder: &Path, options: ServerOptions) -> Result<Self> {
-        initdb(installation, folder, &options).await?;
+        initdb(installation, folder, &options, &Shape::any()).await?;
         Self::open(installation, folder, options).await
     }
 
@@ -111,44 +111,27 @@ impl Server {
         Ok(Self { installation, folder, options, user, port, process, scratch: None })
     }
 
-    /// Takes over a server that runs already: it was left behind by a process that was killed.
+    /// Takes over a server that runs already, left behind by a process that was killed; `None` when none serves the
+    /// folder.
     ///
     /// # Errors
-    /// `lab_failed` when that process is gone or is not the server of this folder.
-    pub async fn adopt(
-        installation: &Installation,
-        folder: &Path,
-        options: ServerOptions,
-        process: Process,
-    ) -> Result<Self> {
-        let gone = || fail!(Code::LabFailed, "process {} does not serve `{}`", process.pid, folder.display());
-        let lock = LockFile::read(&folder.join("data")).filter(|lock| lock.pid == process.pid).ok_or_else(gone)?;
-        if !process.is_alive() {
-            return Err(gone());
-        }
+    /// `timeout` when it runs but does not answer.
+    pub async fn adopt(installation: &Installation, folder: &Path, options: ServerOptions) -> Result<Option<Self>> {
+        let data = folder.join("data");
+        let (Some(process), Some(port)) = (Process::serving(&data), lock_port(&data)) else { return Ok(None) };
         // Whoever was killed may have been copying: its servers stay frozen until somebody thaws them.
-        for frozen in [vec![process.clone()], process.descendants()].concat() {
-            frozen.signal(Signal::SIGCONT);
-        }
-        let user = ServerUser::choose()?;
-        let server = Self {
-            installation: installation.clone(),
-            folder: folder.canonicalize().map_err(disk::failed("open", folder))?,
-            user,
-            port: lock.port,
-            process,
-            scratch: None,
-            options,
-        };
-        let patience = poll::Patience { every: Duration::from_millis(50), deadline: server.options.deadline };
+        thaw(&process);
+        let folder = folder.canonicalize().map_err(disk::failed("open", folder))?;
+        let patience = poll::Patience { every: Duration::from_millis(50), deadline: options.deadline };
         poll::until("the server to answer again", patience, async || {
-            Ok(match prove(&server.options, server.port, &server.folder).await {
+            Ok(match prove(&options, port, &folder).await {
                 Ok(()) => poll::Seen::Ready(()),
                 Err(error) => poll::Seen::NotYet(error.message().to_owned()),
             })
         })
         .await?;
-        Ok(server)
+        let (user, installation) = (ServerUser::choose()?, installation.clone());
+        Ok(Some(Self { installation, folder, options, user, port, process, scratch: None }))
     }
 
     /// Where clients connect: `postgres://superuser:password@127.0.0.1:port/database`, percent-encoded.
@@ -218,26 +201,7 @@ impl Server {
     /// # Errors
     /// `timeout` when even SIGKILL leaves a process.
     pub async fn stop(&self, how: Shutdown) -> Result<()> {
-        let mut all = self.process.descendants();
-        all.push(self.process.clone());
-        let alive = |all: &[Process]| all.iter().filter(|process| process.is_alive()).count();
-        let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
-        for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
-            self.process.signal(signal);
-            if signal == Signal::SIGKILL {
-                for process in &all {
-                    process.signal(Signal::SIGKILL);
-                }
-            }
-            let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async || {
-                let left = alive(&all);
-                Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
-            });
-            if ended.await.is_ok() {
-                return Ok(());
-            }
-        }
-        Err(fail!(Code::Timeout, "the server in `{}` cannot be stopped", self.folder.display()))
+        stop(&self.process, how).await
     }
 
     /// Starts it again after [`Server::stop`] or a crash, on the same port if that is still free.
@@ -257,29 +221,4 @@ impl Drop for Server {
             end_blocking(&self.process);
         }
     }
-}
-
-/// Makes the cluster: data checksums always (RDS has them, 18 makes them by default, and `pg_upgrade` wants both sides
-/// equal), UTF-8, and the first locale that exists everywhere.
-async fn initdb(installation: &Installation, folder: &Path, options: &ServerOptions) -> Result<()> {
-    let user = ServerUser::choose()?;
-    require_reachable(folder, user.as_ref())?;
-    disk::make_folder(folder, 0o700)?;
-    disk::give_to(folder, user.as_ref())?;
-    let password_file = folder.join("initdb.password");
-    disk::write_file(&password_file, options.password.expose().as_bytes(), 0o600, user.as_ref())?;
-    let mut made = Ok(String::new());
-    // `C.UTF-8` is not on every system; `C` is.
-    for locale in ["C.UTF-8", "C"] {
-        let mut command = program::command(&installation.program("initdb"), user.as_ref());
-        command.arg("-D").arg(folder.join("data")).args(["-U", &options.superuser, "-E", "UTF8"]);
-        command.args(["--data-checksums", "--no-sync", "--auth=scram-sha-256"]).arg(format!("--locale={locale}"));
-        command.arg(format!("--pwfile={}", password_file.display()));
-        made = program::run(command, Duration::from_secs(120)).await;
-        if !made.as_ref().is_err_and(|error| error.fact("output").is_some_and(|text| text.contains("invalid locale"))) {
-            break;
-        }
-    }
-    disk::remove_file(&password_file)?;
-    made.map(drop)
 }
