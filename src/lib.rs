@@ -14,8 +14,8 @@
 //! A file imports its own folder and lower floors. `lab/` imports `base/` only, and only `cli/` starts it: everything
 //! else reaches it by URL, as it reaches AWS.
 
-pub mod base;
 pub mod aws;
+pub mod base;
 pub mod lab;
 pub mod load;
 pub mod pg;

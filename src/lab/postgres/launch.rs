@@ -1,0 +1,242 @@
+//! Brings a postmaster up on a port that it really has. What a server is afterwards stands in `server`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use rand::Rng as _;
+use tokio::process::Child;
+
+use super::{Installation, Process, ServerOptions, ServerUser, Shutdown, conf_text, hba_text, program, session};
+use crate::{
+    base::{Code, Error, Result, clock, poll},
+    fail,
+    lab::disk,
+};
+
+/// Ports of servers. They end below the kernel's range for outgoing connections (32768 on Linux, 49152 elsewhere), so
+/// that a client's own port cannot take one while its server restarts.
+const PORTS: std::ops::RangeInclusive<u16> = 22_000..=32_700;
+
+/// How many ports are tried before giving up; each failure means that somebody else listens there.
+const PORT_TRIES: usize = 40;
+
+/// Starts the postmaster on the first port that it can have, and gives the port and the proved process.
+///
+/// A port is never reserved by binding and letting go: the server's own bind decides, and a server that lost it to
+/// somebody else is started again on the next one.
+pub(super) async fn launch(
+    installation: &Installation,
+    folder: &Path,
+    options: &ServerOptions,
+    user: Option<&ServerUser>,
+) -> Result<(u16, Process)> {
+    write_hba(folder, options, user)?;
+    let begun = clock::instant();
+    if let Some(port) = options.port {
+        await_free(port).await;
+    }
+    let random = (0..PORT_TRIES).map(|_| rand::rng().random_range(PORTS));
+    for port in options.port.into_iter().chain(random).filter(|port| !taken(*port)) {
+        loop {
+            write_conf(folder, options, port, user)?;
+            match attempt(installation, folder, options, port, user).await? {
+                Attempt::Up(process) => return Ok((port, process)),
+                Attempt::PortLost => break,
+                // The backends of a killed postmaster need a moment to notice; until then they hold its memory.
+                Attempt::StillHeld if begun.elapsed() < options.deadline => {
+                    clock::sleep(Duration::from_millis(200)).await;
+                }
+                Attempt::StillHeld | Attempt::Failed => return Err(did_not_start(folder)),
+            }
+        }
+    }
+    Err(fail!(Code::LabFailed, "no free port was found between {} and {}", PORTS.start(), PORTS.end()))
+}
+
+/// Writes `pg_hba.conf` anew.
+pub(super) fn write_hba(folder: &Path, options: &ServerOptions, user: Option<&ServerUser>) -> Result<()> {
+    let text = hba_text(&options.superuser, &options.hba);
+    disk::write_file(&folder.join("data/pg_hba.conf"), text.as_bytes(), 0o600, user)
+}
+
+/// Writes `postgresql.conf` anew.
+pub(super) fn write_conf(folder: &Path, options: &ServerOptions, port: u16, user: Option<&ServerUser>) -> Result<()> {
+    let text = conf_text(&options.settings, port, &folder.join("log/error"));
+    disk::write_file(&folder.join("data/postgresql.conf"), text.as_bytes(), 0o600, user)
+}
+
+enum Attempt {
+    Up(Process),
+    PortLost,
+    StillHeld,
+    Failed,
+}
+
+async fn attempt(
+    installation: &Installation,
+    folder: &Path,
+    options: &ServerOptions,
+    port: u16,
+    user: Option<&ServerUser>,
+) -> Result<Attempt> {
+    let mut child = Starting(Some(spawn(installation, folder, user)?));
+    match child.ready(folder, options, port).await {
+        Ok(Some(process)) => {
+            child.0 = None;
+            Ok(Attempt::Up(process))
+        }
+        Ok(None) if taken(port) => Ok(Attempt::PortLost),
+        Ok(None) if log_tail(folder).contains("pre-existing shared memory block") => Ok(Attempt::StillHeld),
+        Ok(None) => Ok(Attempt::Failed),
+        Err(error) => Err(error.detail("log", log_tail(folder))),
+    }
+}
+
+/// True when somebody listens on the port. Only a look.
+fn taken(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_err()
+}
+
+/// The port of a server that was killed is free when its last backend has noticed; a client's pooled address is worth
+/// waiting for. Who else holds it keeps it: then another port is taken.
+async fn await_free(port: u16) {
+    let freed = poll::until("the port to be free", poll::Patience::ms(20, 2_000), async || {
+        Ok(if taken(port) { poll::Seen::NotYet("taken".into()) } else { poll::Seen::Ready(()) })
+    });
+    if let Err(error) = freed.await {
+        tracing::info!(port, %error, "another port is taken");
+    }
+}
+
+fn did_not_start(folder: &Path) -> Error {
+    fail!(Code::LabFailed, "the server in `{}` did not start", folder.display())
+        .detail("log", log_tail(folder))
+        .hint(format!("read the files in {}/log/error", folder.display()))
+}
+
+fn spawn(installation: &Installation, folder: &Path, user: Option<&ServerUser>) -> Result<Child> {
+    let log = folder.join("log/error/postgres.log");
+    let file = fs::OpenOptions::new().create(true).append(true).open(&log).map_err(disk::failed("open", &log))?;
+    disk::give_to(&log, user)?;
+    let second = file.try_clone().map_err(disk::failed("open", &log))?;
+    let mut command = program::command(&installation.program("postgres"), user);
+    command.arg("-D").arg(folder.join("data")).stdout(Stdio::from(file)).stderr(Stdio::from(second));
+    // A group of its own: a Ctrl-C at the terminal is meant for pgrun, which then stops its servers in order.
+    command.process_group(0).kill_on_drop(false);
+    command.spawn().map_err(|error| fail!(Code::LabFailed, "cannot run `postgres`: {error}"))
+}
+
+/// A postmaster that has not answered yet. Dropped before it did, also by cancellation, it is ended.
+struct Starting(Option<Child>);
+
+impl Starting {
+    /// Waits until it answers and is proved to be ours; `None` when it ended instead.
+    async fn ready(&mut self, folder: &Path, options: &ServerOptions, port: u16) -> Result<Option<Process>> {
+        let Some(child) = &mut self.0 else { return Ok(None) };
+        let Some(process) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of) else {
+            return Ok(None);
+        };
+        let patience = poll::Patience { every: Duration::from_millis(20), deadline: options.deadline };
+        poll::until("the server to accept connections", patience, async || {
+            if child.try_wait().map_or(true, |status| status.is_some()) {
+                return Ok(poll::Seen::Ready(None));
+            }
+            let lock = LockFile::read(&folder.join("data"));
+            if lock.is_none_or(|lock| lock.pid != process.pid || !lock.ready) {
+                return Ok(poll::Seen::NotYet("starting".into()));
+            }
+            Ok(match session::prove(options, port, folder).await {
+                Ok(()) => poll::Seen::Ready(Some(process.clone())),
+                Err(error) => poll::Seen::NotYet(error.message().to_owned()),
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let pid = self.0.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
+        if let Some(process) = pid.and_then(Process::of) {
+            end_blocking(&process);
+        }
+    }
+}
+
+/// Ends a postmaster and whatever it started, without a checkpoint. For `Drop`: there is no runtime to wait in.
+pub(super) fn end_blocking(process: &Process) {
+    let mut all = process.descendants();
+    // A frozen process does not take the next signal.
+    for frozen in &all {
+        frozen.signal(Signal::SIGCONT);
+    }
+    process.signal(Signal::SIGCONT);
+    process.signal(Signal::SIGQUIT);
+    // A postmaster answers SIGQUIT within 5 s: then it kills what is left of its children by itself.
+    if !process.wait_gone_blocking(Duration::from_secs(6)) {
+        all.push(process.clone());
+        for left in &all {
+            left.signal(Signal::SIGKILL);
+        }
+    }
+    if !all.iter().all(|left| left.wait_gone_blocking(Duration::from_secs(2))) {
+        tracing::warn!(pid = process.pid, "a process of this server is left");
+    }
+}
+
+/// Stops a postmaster and waits until none of its processes is left; forces what takes longer than 30 s.
+pub(super) async fn stop(postmaster: &Process, how: Shutdown) -> Result<()> {
+    let mut all = postmaster.descendants();
+    all.push(postmaster.clone());
+    let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
+    for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
+        postmaster.signal(signal);
+        for process in all.iter().filter(|_| signal == Signal::SIGKILL) {
+            process.signal(signal);
+        }
+        let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async || {
+            let left = all.iter().filter(|process| process.is_alive()).count();
+            Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+        });
+        if ended.await.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(fail!(Code::Timeout, "the server with process {} cannot be stopped", postmaster.pid))
+}
+
+/// The port in a data folder's lock file.
+pub(super) fn lock_port(data: &Path) -> Option<u16> {
+    LockFile::read(data).map(|lock| lock.port)
+}
+
+/// `postmaster.pid`: its lines are listed in `src/include/utils/pidfile.h`.
+struct LockFile {
+    pid: i32,
+    port: u16,
+    ready: bool,
+}
+
+impl LockFile {
+    fn read(data: &Path) -> Option<Self> {
+        let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let ready = lines.get(7).is_some_and(|status| *status == "ready");
+        Some(Self { pid: lines.first()?.parse().ok()?, port: lines.get(3)?.parse().ok()?, ready })
+    }
+}
+
+/// The end of the newest log file, for an error's detail.
+fn log_tail(folder: &Path) -> String {
+    let written = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let newest = disk::entries(&folder.join("log/error")).into_iter().max_by_key(written);
+    let text = newest.and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}

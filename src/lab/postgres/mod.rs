@@ -1,0 +1,30 @@
+//! Real PostgreSQL servers: found or fetched, chosen, started, frozen, upgraded. Knows nothing of RDS.
+
+mod catalogue;
+mod choose;
+mod fetch;
+mod find;
+mod freeze;
+mod initdb;
+mod installation;
+mod launch;
+mod place;
+mod process;
+mod program;
+mod server;
+mod session;
+mod settings;
+mod upgrade;
+
+pub use catalogue::Catalogue;
+pub use choose::pair;
+pub use fetch::{Wheel, wheels};
+pub use find::installations;
+pub use freeze::{copy_frozen, copy_tree, thaw, tree_bytes};
+pub use initdb::Shape;
+pub use installation::{Installation, Version};
+pub use place::{Scratch, ServerUser, cache_folder, lab_folder, obstacle, require_reachable};
+pub use process::Process;
+pub use server::{Server, ServerOptions, Shutdown};
+pub use settings::{Settings, conf_text, hba_text};
+pub use upgrade::Upgrade;
