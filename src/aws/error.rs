@@ -52,7 +52,11 @@ impl Call<'_> {
         let request_id = error.request_id().map(str::to_owned);
         let status = error.raw_response().map(|answer| answer.status().as_u16());
         let mut told = match error {
-            SdkError::ServiceError(answer) => self.answered(answer.err().code(), answer.err().message(), status),
+            SdkError::ServiceError(answer) => match answer.err().code() {
+                Some(code) => self.answered(code, answer.err().message(), status),
+                // The SDK's form of "this is not the XML I know".
+                None => self.no_answer(&format!("the answer cannot be read: {}", root_cause(error))),
+            },
             SdkError::TimeoutError(_) => self.no_answer(&format!("no answer came: {}", root_cause(error))),
             SdkError::ResponseError(_) => self.no_answer(&format!("the answer cannot be read: {}", root_cause(error))),
             _ => self.not_delivered(error),
@@ -68,8 +72,7 @@ impl Call<'_> {
     }
 
     /// AWS answered with an error.
-    fn answered(&self, aws_code: Option<&str>, words: Option<&str>, status: Option<u16>) -> Error {
-        let aws_code = aws_code.unwrap_or("no code");
+    fn answered(&self, aws_code: &str, words: Option<&str>, status: Option<u16>) -> Error {
         let words = self.aws.redactor().clean(words.unwrap_or("without a reason")).trim_end_matches('.').to_owned();
         let code = match code_of(aws_code) {
             Code::AwsError if status.is_some_and(|status| status >= 500) => {

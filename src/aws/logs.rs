@@ -3,7 +3,7 @@
 
 use super::client::Rds;
 use crate::{
-    base::{Code, Map, Result, clock},
+    base::{Code, Error, Map, Result, clock},
     fail, map,
 };
 
@@ -35,13 +35,17 @@ impl LogFile {
 pub struct LogText {
     /// The text, without control characters but for line ends and tabs.
     pub text: String,
-    /// How many single lines RDS gave only in part, because they are longer than a block.
-    pub truncated_lines: usize,
+    /// Offsets in the text at which something is missing that RDS does not give: the end of a line longer than a
+    /// block, or everything from a byte on that RDS takes for binary.
+    pub gaps: Vec<usize>,
 }
 
 /// What RDS writes into a block that would be larger than 1 MB, in the place of the rest (aws/aws-sdk #20). It may stand
 /// in the middle of a line.
 const TRUNCATED: &str = "[Your log message was truncated]";
+
+/// RDS's words, under `InvalidParameterValue`, for a block with a byte that is not text (boto/botocore #910).
+const BINARY: &str = "binary data";
 
 /// Lines asked for at once. RDS allows 10,000, and at 2,000 a block seldom reaches 1 MB.
 const LINES: i32 = 2_000;
@@ -88,22 +92,21 @@ impl Rds {
         let mut lines = LINES;
         loop {
             let block = match self.block(instance, &file.name, &marker, lines).await {
-                // An answer that cannot be read holds a byte that XML cannot carry; a smaller block may pass it.
-                Err(error) if error.code() == Code::AwsUnavailable && error.fact("http_status") == Some("200") => {
-                    if lines == 1 {
-                        return Err(error);
-                    }
+                // A smaller block may end before the byte that XML cannot carry or that RDS refuses to show.
+                Err(error) if is_unreadable(&error) && lines > 1 => {
                     lines = fewer(lines);
                     continue;
+                }
+                Err(error) if is_unreadable(&error) => {
+                    tracing::debug!(file = file.name, %error, "the rest of a log cannot be read");
+                    log.gaps.push(log.text.len());
+                    return Ok(log);
                 }
                 block => block?,
             };
-            if block.text.contains(TRUNCATED) {
-                if lines > 1 {
-                    lines = fewer(lines);
-                    continue;
-                }
-                log.truncated_lines += 1;
+            if block.text.contains(TRUNCATED) && lines > 1 {
+                lines = fewer(lines);
+                continue;
             }
             log.append(&block.text);
             if log.text.len() > MAX_BYTES {
@@ -147,6 +150,12 @@ struct Block {
     pending: bool,
 }
 
+/// Whether a block holds something that cannot be sent: the answer is no XML, or RDS says so itself.
+fn is_unreadable(error: &Error) -> bool {
+    let is_no_xml = error.code() == Code::AwsUnavailable && error.fact("http_status") == Some("200");
+    is_no_xml || error.message().contains(BINARY)
+}
+
 /// A smaller block, down to a single line.
 fn fewer(lines: i32) -> i32 {
     (lines / 8).max(1)
@@ -154,7 +163,11 @@ fn fewer(lines: i32) -> i32 {
 
 impl LogText {
     fn append(&mut self, block: &str) {
-        let kept = block.replace(TRUNCATED, "");
-        self.text.extend(kept.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')));
+        for (nth, part) in block.split(TRUNCATED).enumerate() {
+            if nth > 0 {
+                self.gaps.push(self.text.len());
+            }
+            self.text.extend(part.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')));
+        }
     }
 }

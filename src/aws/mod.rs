@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod events;
 mod instance;
+mod log_line;
 mod logs;
 mod parameters;
 mod redo;

@@ -169,9 +169,9 @@ impl Rds {
             let call = self.change().await?.modify_db_parameter_group().db_parameter_group_name(group);
             let sent = call.set_parameters(Some(some.to_vec())).send().await;
             sent.map_err(|error| {
-                let set = prose::count(nth * MAX_PER_CALL, "value");
+                let before = prose::count(nth * MAX_PER_CALL, "value");
                 let error = self.aws.changes("ModifyDBParameterGroup", group).failed(&error);
-                if nth == 0 { error } else { error.during(format!("{set} of {} set", wanted.len())) }
+                if nth == 0 { error } else { error.during(format!("{before} of {} set", wanted.len())) }
             })?;
         }
         Ok(())

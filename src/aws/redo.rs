@@ -6,7 +6,11 @@
 //! every other check and lose what was committed in between. So nothing is guessed here: a log that does not show the
 //! beginning of the first recovery gives an error.
 
-use super::{client::Rds, logs::LogText};
+use super::{
+    client::Rds,
+    log_line::{Entry, time_ms},
+    logs::LogText,
+};
 use crate::{
     base::{Code, Error, Lsn, Map, Result},
     fail, map,
@@ -82,31 +86,37 @@ impl Rds {
     /// when there is no trace of a recovery yet.
     ///
     /// # Errors
-    /// Those of [`first_redo_done`] and [`Rds::log`]; `require_failed` when RDS gave a line only in part before.
+    /// Those of [`first_redo_done`] and [`Rds::log`]; `require_failed` when something is missing in the log before it.
     pub async fn first_redo_done(&self, instance: &str, bounds: &Bounds) -> Result<Option<Redo>> {
         let mut reader = Reader::new(*bounds);
-        let mut cut = None;
+        let mut cut: Option<String> = None;
         for file in self.log_files(instance, None, bounds.since_ms).await? {
             if !is_server_log(&file.name) {
                 continue;
             }
-            let LogText { text, truncated_lines } = self.log(instance, &file).await?;
-            if truncated_lines > 0 {
-                cut = Some(file.name.clone());
-            }
-            let redo = reader.read(&file.name, &text)?;
+            let LogText { text, gaps } = self.log(instance, &file).await?;
+            let (before, after) = text.split_at(gaps.first().copied().unwrap_or(text.len()));
+            let redo = reader.read(&file.name, before)?;
             if let (Some(_), Some(cut)) = (&redo, &cut) {
-                return Err(fail!(
-                    Code::RequireFailed,
-                    "RDS gave lines of log `{cut}` only in part, so an earlier recovery may be hidden in it"
-                ));
+                return Err(hidden(cut));
             }
             if redo.is_some() {
                 return Ok(redo);
             }
+            if !gaps.is_empty() {
+                if reader.read(&file.name, after)?.is_some() {
+                    return Err(hidden(&file.name));
+                }
+                cut = Some(file.name);
+            }
         }
         Ok(None)
     }
+}
+
+/// A recovery was found behind a place where RDS left something out.
+fn hidden(file: &str) -> Error {
+    unusable(&format!("RDS does not give all of `{file}`, so an earlier recovery may be hidden in it"))
 }
 
 /// The server's own log: not its CSV or JSON twin, and not what pg_upgrade wrote about the new server.
@@ -130,7 +140,9 @@ impl Reader {
     }
 
     fn read(&mut self, file: &str, text: &str) -> Result<Option<Redo>> {
-        for (nth, line) in text.lines().enumerate() {
+        for (nth, line) in text.split_inclusive('\n').enumerate() {
+            // A line without an end is still being written, or was cut by RDS: its LSN may lack digits.
+            let Some(line) = line.strip_suffix('\n') else { break };
             let Some(entry) = Entry::parse(line) else { continue };
             if let (Some(at), Some(since)) = (entry.at_ms, self.bounds.since_ms)
                 && at < since / 1000 * 1000
@@ -222,47 +234,9 @@ fn strip_prefix_any_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
-/// A line that the server wrote about itself.
-struct Entry<'a> {
-    at_ms: Option<u64>,
-    message: &'a str,
-}
-
-impl<'a> Entry<'a> {
-    /// Reads RDS's prefix `%t:%r:%u@%d:[%p]:` and the severity. Lines of sessions are passed over: anybody can make
-    /// one that says `redo done at`. So are continuation lines, which begin with a tab.
-    fn parse(line: &'a str) -> Option<Self> {
-        const SEVERITY: &str = "LOG:  ";
-        let at = line.find(SEVERITY)?;
-        let (prefix, message) = (&line[..at], &line[at + SEVERITY.len()..]);
-        if prefix.starts_with(char::is_whitespace) {
-            return None;
-        }
-        if let Some((before, after)) = prefix.split_once('@') {
-            let user = before.rsplit(':').next().unwrap_or_default();
-            let database = after.split(':').next().unwrap_or_default();
-            if !user.is_empty() || !database.is_empty() {
-                return None;
-            }
-        }
-        Some(Self { at_ms: time_ms(prefix), message: message.trim_end() })
-    }
-}
-
-/// The time at the beginning of a text, if it is one in UTC; RDS logs in no other zone.
-fn time_ms(text: &str) -> Option<u64> {
-    let civil: jiff::civil::DateTime = text.get(..19)?.parse().ok()?;
-    let rest = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    if !rest.trim_start().starts_with("UTC") {
-        return None;
-    }
-    let ms = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond();
-    u64::try_from(ms).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Bounds, Redo, first_redo_done, is_server_log, time_ms};
+    use super::{super::log_line::time_ms, Bounds, Redo, first_redo_done, is_server_log};
     use crate::base::{Code, Result};
 
     fn find(text: &str) -> Result<Option<Redo>> {
@@ -362,6 +336,14 @@ mod tests {
         assert!(error.message().contains("after the snapshot was complete"), "{error}");
         let first = log(&MEASURED);
         assert!(first_redo_done([("f", first.as_str())], &bounds).unwrap().is_some());
+    }
+
+    /// Half a line holds half an LSN, which is a valid LSN.
+    #[test]
+    fn a_line_without_an_end_does_not_count() {
+        let whole = log(&MEASURED);
+        let cut = whole.find("914E68 system").unwrap();
+        assert_eq!(find(&whole[..cut]).unwrap(), None);
     }
 
     /// Whoever can run `RAISE LOG` must not be able to say where the recovery ended.

@@ -159,8 +159,8 @@ pub(super) fn tag_value(text: &str) -> String {
     if text.chars().count() <= MAX_VALUE_CHARS && text.chars().all(allowed) {
         return text.to_owned();
     }
-    let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    let sum = format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    let sum = format!("{:x}", Sha256::digest(text.as_bytes()));
+    let sum = &sum[..16];
     let kept = text.chars().map(|c| if allowed(c) { c } else { '_' });
     let kept: String = kept.take(MAX_VALUE_CHARS - sum.len() - 1).collect();
     format!("{kept}@{sum}")
