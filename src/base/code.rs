@@ -85,6 +85,7 @@ codes! {
     AwsNotFound "aws_not_found" Failed "An AWS resource does not exist." "Check the identifier, the region and the account.";
     AwsThrottled "aws_throttled" Failed "AWS throttled the call again and again." "Wait a little, then resume.";
     AwsError "aws_error" Failed "AWS refused a call." "Read the AWS code in the message.";
+    AwsUnavailable "aws_unavailable" Failed "AWS could not be reached or gave no usable answer; nothing was changed by the call." "Check the network, the region and `AWS_ENDPOINT_URL`, then resume.";
     AwsUnknown "aws_unknown" Failed "A call to AWS was sent but its outcome is not known." "Look at the resource before the step is repeated.";
     Foreign "foreign" Refused "A resource of that name exists, but this run did not make it." "Choose another name, or remove the resource if nobody needs it.";
     Declined "declined" Failed "A person answered no." "Resume the run when the answer is yes.";

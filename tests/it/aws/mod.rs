@@ -1,1 +1,7 @@
 //! Tests of `aws`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails in a helper fails the test")]
+
+mod faults;
+mod log_blocks;
+mod responder;
+mod waits;

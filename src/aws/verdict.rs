@@ -1,0 +1,362 @@
+//! What a look at an instance or a snapshot means for whoever waits. Pure: no calls, no clock.
+//!
+//! `available` alone is never success. It is what RDS shows before a change has begun, after it is done, and after it
+//! was rolled back (RDS User Guide, "Upgrading a PostgreSQL DB snapshot engine version"). What counts is the value that
+//! was asked for.
+
+use std::time::Duration;
+
+use super::{instance::Instance, request::InstanceChange, snapshot::Snapshot};
+use crate::base::Value;
+
+/// What an instance is waited for.
+#[derive(Clone, Debug)]
+pub enum InstanceGoal {
+    /// It was created, restored or started: a ready status and an endpoint.
+    Ready,
+    /// It runs this engine version.
+    Version(String),
+    /// It has all values of this change, or, for one in the maintenance window, has accepted them.
+    Changed(Box<InstanceChange>),
+    /// It was restarted: the status left `available` and came back, or an event says so.
+    Restarted,
+    /// All parameters of this group are in force.
+    InSync(String),
+    /// It is stopped.
+    Stopped,
+}
+
+/// What a snapshot is waited for.
+#[derive(Clone, Debug)]
+pub enum SnapshotGoal {
+    /// It is complete.
+    Complete,
+    /// It was upgraded to this engine version.
+    Version(String),
+}
+
+/// What the looks before this one have shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct History {
+    /// The status was something else than ready at least once.
+    pub(super) left: bool,
+    /// For how long the status has been ready without a break.
+    pub(super) ready_for: Duration,
+    /// After this long with a ready status, a change that does not show will not come.
+    pub(super) grace: Duration,
+    /// An event tells that it happened.
+    pub(super) event: bool,
+}
+
+/// The meaning of one look.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The evidence is there.
+    Reached,
+    /// Not yet; what was seen.
+    NotYet(String),
+    /// It will not come by itself; why.
+    Failed(String),
+}
+
+/// Statuses in which an instance works ("Viewing DB instance status", RDS User Guide). Storage optimization can last
+/// longer than a day, and the SDK's waiter never counts it.
+const READY: [&str; 3] = ["available", "storage-optimization", "storage-initialization"];
+
+/// Statuses that no waiting mends.
+const BROKEN: [&str; 12] = [
+    "failed",
+    "deleting",
+    "inaccessible-encryption-credentials",
+    "inaccessible-encryption-credentials-recoverable",
+    "incompatible-create",
+    "incompatible-network",
+    "incompatible-option-group",
+    "incompatible-parameters",
+    "incompatible-restore",
+    "insufficient-capacity",
+    "restore-error",
+    "storage-full",
+];
+
+/// Whether the status is one in which an instance works.
+pub(super) fn is_ready(status: &str) -> bool {
+    READY.contains(&status)
+}
+
+/// Judges one look at an instance.
+pub(super) fn judge_instance(goal: &InstanceGoal, instance: &Instance, history: &History) -> Verdict {
+    let status = instance.status.as_str();
+    if matches!(goal, InstanceGoal::Stopped) {
+        return match status {
+            "stopped" => Verdict::Reached,
+            broken if BROKEN.contains(&broken) => Verdict::Failed(format!("the instance is `{broken}`")),
+            _ => Verdict::NotYet(status.to_owned()),
+        };
+    }
+    if BROKEN.contains(&status) {
+        return Verdict::Failed(format!("the instance is `{status}`"));
+    }
+    if matches!(status, "stopped" | "stopping") {
+        return Verdict::Failed(format!("the instance is `{status}`, so nothing goes on by itself"));
+    }
+    if !is_ready(status) {
+        return Verdict::NotYet(status.to_owned());
+    }
+    let missing = missing(goal, instance, history);
+    match missing {
+        None if instance.host.is_none() => Verdict::NotYet(format!("{status}, without an endpoint")),
+        None => Verdict::Reached,
+        Some(missing) if history.ready_for >= history.grace && !is_pending(goal, instance) => {
+            let why = if history.left { "the change was rolled back" } else { "the change never began" };
+            Verdict::Failed(format!("{why}: the instance is `{status}`, and {missing}"))
+        }
+        Some(missing) => Verdict::NotYet(format!("{status}, but {missing}")),
+    }
+}
+
+/// What a ready instance lacks of the goal.
+fn missing(goal: &InstanceGoal, instance: &Instance, history: &History) -> Option<String> {
+    match goal {
+        InstanceGoal::Ready | InstanceGoal::Stopped => None,
+        InstanceGoal::Version(wanted) => differs("engine_version", wanted, &instance.engine_version),
+        InstanceGoal::Changed(change) => first_difference(change, instance, history),
+        InstanceGoal::Restarted => {
+            (!history.left && !history.event).then(|| "nothing shows that it was restarted".to_owned())
+        }
+        InstanceGoal::InSync(group) => match instance.parameter_groups.iter().find(|g| g.name == *group) {
+            Some(used) if used.status == "in-sync" => None,
+            Some(used) => Some(format!("parameter group `{group}` is `{}`", used.status)),
+            None => Some(format!("it does not use parameter group `{group}`")),
+        },
+    }
+}
+
+/// Whether RDS still shows the goal as something it has yet to do.
+fn is_pending(goal: &InstanceGoal, instance: &Instance) -> bool {
+    match goal {
+        InstanceGoal::Version(_) => instance.pending.contains_key("engine_version"),
+        InstanceGoal::Changed(_) => !instance.pending.is_empty(),
+        InstanceGoal::InSync(group) => {
+            instance.parameter_groups.iter().any(|used| used.name == *group && used.status == "applying")
+        }
+        _ => false,
+    }
+}
+
+/// The first field of a change that does not hold yet.
+fn first_difference(change: &InstanceChange, instance: &Instance, history: &History) -> Option<String> {
+    let storage = i64::from(change.storage_gib.unwrap_or(0));
+    let number = |n: &i32| Value::Int(i64::from(*n));
+    let text = |t: &String| Value::from(t.as_str());
+    let fields: [(&str, Option<Value>, Value); 9] = [
+        ("engine_version", change.engine_version.as_ref().map(text), Value::from(instance.engine_version.as_str())),
+        ("class", change.class.as_ref().map(text), Value::from(instance.class.as_str())),
+        // RDS may round the size up.
+        ("storage_gib", change.storage_gib.as_ref().map(number), Value::Int(instance.storage_gib.min(storage))),
+        ("multi_az", change.multi_az.map(Value::Bool), Value::Bool(instance.multi_az)),
+        ("iam_auth", change.iam_auth.map(Value::Bool), Value::Bool(instance.iam_auth)),
+        ("publicly_accessible", change.publicly_accessible.map(Value::Bool), Value::Bool(instance.publicly_accessible)),
+        ("deletion_protection", change.deletion_protection.map(Value::Bool), Value::Bool(instance.deletion_protection)),
+        (
+            "backup_retention_days",
+            change.backup_retention_days.as_ref().map(number),
+            Value::Int(instance.backup_retention_days),
+        ),
+        ("ca", change.ca.as_ref().map(text), instance.ca.as_deref().into()),
+    ];
+    for (name, wanted, got) in fields {
+        let Some(wanted) = wanted else { continue };
+        let accepted = change.in_maintenance_window && instance.pending.get(name) == Some(&wanted);
+        if wanted != got && !accepted {
+            return differs(name, &plain(&wanted), &plain(&got));
+        }
+    }
+    if let Some(group) = &change.parameter_group
+        && !instance.parameter_groups.iter().any(|used| used.name == *group)
+    {
+        return Some(format!("it does not use parameter group `{group}`"));
+    }
+    if let Some(wanted) = &change.security_groups {
+        let sorted = |groups: &[String]| {
+            let mut groups = groups.to_vec();
+            groups.sort();
+            groups.join(", ")
+        };
+        let (wanted, got) = (sorted(wanted), sorted(&instance.security_groups));
+        if wanted != got {
+            return differs("security_groups", &wanted, &got);
+        }
+    }
+    if change.master_password.is_some() {
+        if instance.pending.contains_key("master_password") && !change.in_maintenance_window {
+            return Some("the master password is pending".to_owned());
+        }
+        // A password cannot be read back; without a trace of the change it may not have begun.
+        if !history.left && !history.event && !change.in_maintenance_window {
+            return Some("nothing shows that the master password was set".to_owned());
+        }
+    }
+    None
+}
+
+fn differs(name: &str, wanted: &str, got: &str) -> Option<String> {
+    (wanted != got).then(|| format!("{name} is `{got}`, wanted `{wanted}`"))
+}
+
+/// A value without the marks of its type.
+fn plain(value: &Value) -> String {
+    value.as_text().map_or_else(|| value.to_json().to_string(), str::to_owned)
+}
+
+/// Judges one look at a snapshot.
+pub(super) fn judge_snapshot(goal: &SnapshotGoal, snapshot: &Snapshot, history: &History) -> Verdict {
+    match snapshot.status.as_str() {
+        "available" => {}
+        status @ ("failed" | "unavailable" | "deleting") => {
+            return Verdict::Failed(format!("the snapshot is `{status}`"));
+        }
+        status if status.starts_with("incompatible") => {
+            return Verdict::Failed(format!("the snapshot is `{status}`"));
+        }
+        status => return Verdict::NotYet(format!("{status}, {} %", snapshot.progress)),
+    }
+    let SnapshotGoal::Version(wanted) = goal else { return Verdict::Reached };
+    let Some(missing) = differs("engine_version", wanted, &snapshot.engine_version) else { return Verdict::Reached };
+    // The documented way is available, upgrading, available: once it has left, the second `available` is final.
+    if history.left {
+        Verdict::Failed(format!("the upgrade was rolled back: {missing}"))
+    } else if history.ready_for >= history.grace {
+        Verdict::Failed(format!("the upgrade never began, or was rolled back: {missing}"))
+    } else {
+        Verdict::NotYet(format!("available, but {missing}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::instance::GroupStatus, History, Instance, InstanceChange, InstanceGoal, Snapshot, SnapshotGoal, Verdict,
+        judge_instance, judge_snapshot,
+    };
+    use crate::{base::Secret, map};
+
+    fn instance(status: &str, version: &str) -> Instance {
+        Instance {
+            status: status.into(),
+            engine_version: version.into(),
+            host: Some("h".into()),
+            ..Instance::default()
+        }
+    }
+
+    fn history(left: bool, ready_s: u64) -> History {
+        History { left, ready_for: Duration::from_secs(ready_s), grace: Duration::from_secs(60), event: false }
+    }
+
+    /// Right after ModifyDBInstance RDS still says `available` with the old version: not success, and not failure yet.
+    #[test]
+    fn a_stale_available_is_no_success() {
+        let goal = InstanceGoal::Version("17.4".into());
+        let stale = judge_instance(&goal, &instance("available", "15.18"), &history(false, 0));
+        assert_eq!(stale, Verdict::NotYet("available, but engine_version is `15.18`, wanted `17.4`".into()));
+        assert_eq!(judge_instance(&goal, &instance("available", "17.4"), &history(true, 0)), Verdict::Reached);
+        assert_eq!(judge_instance(&goal, &instance("upgrading", "17.4"), &history(true, 0)), {
+            Verdict::NotYet("upgrading".into())
+        });
+    }
+
+    /// A failed upgrade ends as `available` with the old version; the two causes are told apart.
+    #[test]
+    fn a_rolled_back_upgrade_is_a_failure() {
+        let goal = InstanceGoal::Version("17.4".into());
+        let back = judge_instance(&goal, &instance("available", "15.18"), &history(true, 61));
+        assert!(matches!(&back, Verdict::Failed(why) if why.starts_with("the change was rolled back")), "{back:?}");
+        let never = judge_instance(&goal, &instance("available", "15.18"), &history(false, 61));
+        assert!(matches!(&never, Verdict::Failed(why) if why.starts_with("the change never began")), "{never:?}");
+        let mut pending = instance("available", "15.18");
+        pending.pending = map! { "engine_version" => "17.4" };
+        assert!(matches!(judge_instance(&goal, &pending, &history(false, 61)), Verdict::NotYet(_)));
+    }
+
+    /// Statuses in which the SDK's waiters spin until their deadline are failures at once, or success.
+    #[test]
+    fn statuses_that_end_the_wait() {
+        for status in ["storage-full", "restore-error", "incompatible-network", "stopped", "failed"] {
+            let verdict = judge_instance(&InstanceGoal::Ready, &instance(status, "15.18"), &history(true, 0));
+            assert!(matches!(&verdict, Verdict::Failed(why) if why.contains(status)), "{verdict:?}");
+        }
+        let optimizing = instance("storage-optimization", "15.18");
+        assert_eq!(judge_instance(&InstanceGoal::Ready, &optimizing, &history(true, 0)), Verdict::Reached);
+        assert_eq!(judge_instance(&InstanceGoal::Stopped, &instance("stopped", ""), &history(true, 0)), {
+            Verdict::Reached
+        });
+        let mut nowhere = instance("available", "15.18");
+        nowhere.host = None;
+        assert!(matches!(judge_instance(&InstanceGoal::Ready, &nowhere, &history(true, 0)), Verdict::NotYet(_)));
+    }
+
+    /// Each field of a change is compared, and a change for the maintenance window is done when it is accepted.
+    #[test]
+    fn a_change_is_done_when_every_field_holds() {
+        let change = InstanceChange { multi_az: Some(true), storage_gib: Some(50), ..InstanceChange::default() };
+        let goal = InstanceGoal::Changed(Box::new(change.clone()));
+        let mut seen = instance("available", "15.18");
+        seen.storage_gib = 51;
+        assert!(matches!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::NotYet(_)));
+        seen.pending = map! { "multi_az" => true };
+        assert!(matches!(judge_instance(&goal, &seen, &history(false, 61)), Verdict::NotYet(_)));
+        let later = InstanceGoal::Changed(Box::new(InstanceChange { in_maintenance_window: true, ..change }));
+        assert_eq!(judge_instance(&later, &seen, &history(false, 0)), Verdict::Reached);
+        seen.multi_az = true;
+        assert_eq!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::Reached);
+    }
+
+    /// A password cannot be read back, so a trace of its change is wanted: a status or an event.
+    #[test]
+    fn a_password_needs_a_trace() {
+        let change = InstanceChange { master_password: Some(Secret::new("x")), ..InstanceChange::default() };
+        let goal = InstanceGoal::Changed(Box::new(change));
+        let seen = instance("available", "15.18");
+        assert!(matches!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::NotYet(_)));
+        assert_eq!(judge_instance(&goal, &seen, &history(true, 0)), Verdict::Reached);
+        assert_eq!(judge_instance(&goal, &seen, &History { event: true, ..history(false, 0) }), Verdict::Reached);
+    }
+
+    /// A parameter group that waits for a reboot is not in force.
+    #[test]
+    fn a_parameter_group_is_in_sync_or_not() {
+        let mut seen = instance("available", "15.18");
+        seen.parameter_groups = vec![GroupStatus { name: "g".into(), status: "pending-reboot".into() }];
+        let goal = InstanceGoal::InSync("g".into());
+        assert!(matches!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::NotYet(_)));
+        seen.parameter_groups[0].status = "in-sync".into();
+        assert_eq!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::Reached);
+    }
+
+    /// The same for snapshots, where the second `available` is final.
+    #[test]
+    fn snapshots_are_judged_by_their_version() {
+        let snapshot = |status: &str, version: &str| Snapshot {
+            status: status.into(),
+            engine_version: version.into(),
+            ..Snapshot::default()
+        };
+        let goal = SnapshotGoal::Version("17.4".into());
+        assert_eq!(judge_snapshot(&goal, &snapshot("available", "17.4"), &history(true, 0)), Verdict::Reached);
+        assert!(matches!(
+            judge_snapshot(&goal, &snapshot("available", "15.18"), &history(false, 0)),
+            Verdict::NotYet(_)
+        ));
+        assert!(matches!(
+            judge_snapshot(&goal, &snapshot("available", "15.18"), &history(true, 0)),
+            Verdict::Failed(_)
+        ));
+        for status in ["unavailable", "failed", "incompatible-restore"] {
+            let verdict = judge_snapshot(&SnapshotGoal::Complete, &snapshot(status, "15.18"), &history(true, 0));
+            assert!(matches!(verdict, Verdict::Failed(_)), "{status}");
+        }
+    }
+}
