@@ -192,11 +192,11 @@ impl Check {
             findings.push((*at, fail!(Code::StepRule, "`break` and `continue` may not leave a block of pgrun")));
         }
         for word in &file.scan.words {
-            if word.in_step && matches!(word.word.as_str(), "step" | "phase" | "confirm" | "pause" | "parallel") {
+            if word.in_step && matches!(word.kind.as_str(), "step" | "phase" | "confirm" | "pause" | "parallel") {
                 let shown = word.name.as_deref().unwrap_or("..");
-                findings.push((word.at, fail!(Code::StepRule, "the {} `{shown}` stands inside a step", word.word)));
+                findings.push((word.at, fail!(Code::StepRule, "the {} `{shown}` stands inside a step", word.kind)));
             }
-            if word.word == "step" && word.in_loop && !word.has_key && word.name.is_some() {
+            if word.kind == "step" && word.in_loop && !word.has_key && word.name.is_some() {
                 let shown = word.name.as_deref().unwrap_or_default();
                 let error = fail!(Code::StepRule, "the step `{shown}` stands in a loop and has no key");
                 findings.push((word.at, error.hint(format!("step \"{shown}\" with #{{ key: item }} {{ .. }}"))));
@@ -231,9 +231,7 @@ impl Check {
         if namespace == "global" {
             return None;
         }
-        let Some(target) = file.aliases.get(namespace).and_then(|target| self.files.get(target)) else {
-            return None;
-        };
+        let target = file.aliases.get(namespace).and_then(|target| self.files.get(target))?;
         let functions = || target.ast.iter_functions().filter(|f| f.access == rhai::FnAccess::Public);
         let counts: BTreeSet<usize> = functions().filter(|f| f.name == name.as_str()).map(|f| f.params.len()).collect();
         if call.passes_closure && !counts.is_empty() {
@@ -271,7 +269,7 @@ impl Check {
         let Some(file) = self.files.get(main) else { return };
         let mut seen: Vec<(&Vec<String>, &String, &scan::Word)> = vec![];
         let mut doubled = vec![];
-        for word in file.scan.words.iter().filter(|word| matches!(word.word.as_str(), "step" | "phase" | "poll")) {
+        for word in file.scan.words.iter().filter(|word| matches!(word.kind.as_str(), "step" | "phase" | "poll")) {
             let (Some(phases), Some(name), false) = (&word.phases, &word.name, word.has_key) else { continue };
             let first = seen.iter().find(|(p, n, w)| *p == phases && *n == name && !apart(w, word));
             if let Some((_, _, first)) = first {

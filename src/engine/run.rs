@@ -73,7 +73,7 @@ pub fn start(
     };
     let run = RunFolder::new(&settings.config.home).create(new, settings.redactor.clone())?;
     settings.operator.tell(Notice::Warned(format!("run {}", run.id())));
-    Ok(execute(settings, run, &loaded.main, &loaded.sources, given.script))
+    Ok(execute(settings, &run, &loaded.main, &loaded.sources, given.script))
 }
 
 /// Takes a run up again, with the texts it began with.
@@ -98,7 +98,7 @@ pub fn resume(settings: &Settings, name: &str, values: &Values) -> Result<Outcom
     })?;
     settings.operator.tell(Notice::Warned(format!("run {} (resumed)", run.id())));
     let sources = run.sources().clone();
-    Ok(execute(settings, run, &main, &sources, given.script))
+    Ok(execute(settings, &run, &main, &sources, given.script))
 }
 
 /// Why a run did not begin.
@@ -154,7 +154,7 @@ fn main_name(runbook: &str, sources: &Sources) -> String {
 }
 
 /// Runs the script on a thread with a big stack, and writes how it ended.
-fn execute(settings: &Settings, run: Run, main: &str, sources: &Sources, params: rhai::Map) -> Outcome {
+fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params: rhai::Map) -> Outcome {
     let host = settings.host(Some(run.clone()), params);
     let ended = std::thread::scope(|threads| {
         let script = std::thread::Builder::new().name("script".into()).stack_size(SCRIPT_STACK_BYTES);
@@ -167,7 +167,7 @@ fn execute(settings: &Settings, run: Run, main: &str, sources: &Sources, params:
     });
     let concluded = match &ended {
         Ok(()) => run.finish(),
-        Err(diagnosis) => conclude(&run, &diagnosis.error),
+        Err(diagnosis) => conclude(run, &diagnosis.error),
     };
     let failure = match (ended, concluded) {
         (Ok(()), Ok(())) => None,

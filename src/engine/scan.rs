@@ -23,7 +23,7 @@ pub(super) struct Import {
 
 /// A `step`, `phase`, `poll`, `confirm` or `pause`.
 pub(super) struct Word {
-    pub(super) word: String,
+    pub(super) kind: String,
     /// The name, where it is a plain text.
     pub(super) name: Option<String>,
     pub(super) at: Position,
@@ -71,7 +71,7 @@ fn visit(found: &mut Scan, path: &[ASTNode], node: &ASTNode) {
             let word = custom.tokens[0].as_str();
             let place = Place::of(&path[..path.len() - 1]);
             found.words.push(Word {
-                word: word.to_owned(),
+                kind: word.to_owned(),
                 name: custom.inputs.first().and_then(literal_text),
                 at: *at,
                 phases: place.phases,
@@ -146,7 +146,7 @@ impl<'a> Place<'a> {
                 },
                 ASTNode::Stmt(Stmt::For(..) | Stmt::While(..) | Stmt::Do(..)) => place.in_loop = true,
                 ASTNode::Stmt(Stmt::If(_, at) | Stmt::Switch(_, at) | Stmt::TryCatch(_, at)) => {
-                    place.branches.push(*at)
+                    place.branches.push(*at);
                 }
                 _ => {}
             }

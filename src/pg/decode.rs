@@ -37,8 +37,19 @@ pub(super) fn way(ty: &Type) -> Way {
 
 /// Types whose text is all there is to say.
 const TEXTS: &[Type] = &[
-    Type::REGCLASS, Type::REGPROC, Type::REGPROCEDURE, Type::REGOPER, Type::REGOPERATOR, Type::REGTYPE, Type::REGROLE,
-    Type::REGNAMESPACE, Type::REGCONFIG, Type::REGDICTIONARY, Type::REGCOLLATION, Type::XML, Type::ACLITEM,
+    Type::REGCLASS,
+    Type::REGPROC,
+    Type::REGPROCEDURE,
+    Type::REGOPER,
+    Type::REGOPERATOR,
+    Type::REGTYPE,
+    Type::REGROLE,
+    Type::REGNAMESPACE,
+    Type::REGCONFIG,
+    Type::REGDICTIONARY,
+    Type::REGCOLLATION,
+    Type::XML,
+    Type::ACLITEM,
     Type::JSONPATH,
 ];
 
@@ -98,7 +109,10 @@ fn native(ty: &Type) -> Option<Decoder> {
         Type::TIME => |raw| Ok(Value::Text(calendar::time(i64::from_be_bytes(fixed(raw)?)))),
         Type::TIMETZ => |raw| {
             let (micros, zone) = raw.split_at_checked(8).ok_or("a timetz of wrong length")?;
-            Ok(Value::Text(calendar::time_with_zone(i64::from_be_bytes(fixed(micros)?), i32::from_be_bytes(fixed(zone)?))))
+            Ok(Value::Text(calendar::time_with_zone(
+                i64::from_be_bytes(fixed(micros)?),
+                i32::from_be_bytes(fixed(zone)?),
+            )))
         },
         Type::TIMESTAMP => |raw| Ok(Value::Text(calendar::timestamp(i64::from_be_bytes(fixed(raw)?), ""))),
         Type::TIMESTAMPTZ => |raw| Ok(Value::Text(calendar::timestamp(i64::from_be_bytes(fixed(raw)?), "Z"))),
@@ -157,7 +171,8 @@ fn numeric(raw: &[u8]) -> Result<Value, Broken> {
     if digits.len() != usize::from(count) {
         return Err("a numeric of wrong length".into());
     }
-    let at = |place: i32| usize::try_from(i32::from(weight) - place).ok().and_then(|i| digits.get(i)).copied().unwrap_or(0);
+    let at =
+        |place: i32| usize::try_from(i32::from(weight) - place).ok().and_then(|i| digits.get(i)).copied().unwrap_or(0);
     let mut shown = String::new();
     for place in (0..=i32::from(weight).max(0)).rev() {
         let _ = write!(shown, "{:04}", at(place));

@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Mutex as AsyncMutex,
-    task::JoinHandle,
-};
+use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
 use super::{
     failure,
@@ -358,7 +355,9 @@ impl Session {
         let refused = failure::refused(db, &self.0.label);
         // 57014 is any cancel; only one at the limit is the limit's.
         if db.code().code() == "57014" && !limit.is_zero() && took >= limit {
-            return refused.with_code(Code::Timeout).during(format!("`statement_timeout` of {}", span::duration_text(limit)));
+            return refused
+                .with_code(Code::Timeout)
+                .during(format!("`statement_timeout` of {}", span::duration_text(limit)));
         }
         refused
     }
