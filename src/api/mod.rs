@@ -5,11 +5,14 @@
 
 pub mod bridge;
 pub mod convert;
+mod db;
 pub mod frame;
 pub mod function;
 pub mod host;
 mod language;
 pub mod operator;
+mod pg;
+mod reads;
 pub mod stop;
 mod types;
 pub mod undo;
@@ -23,7 +26,7 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] = &[&language::MODULE];
+pub const MODULES: &[&Module] = &[&language::MODULE, &pg::MODULE];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {

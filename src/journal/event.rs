@@ -187,7 +187,7 @@ impl From<&Error> for Fault {
             code: error.code().name().into(),
             message: error.message().into(),
             hint: error.hint_text().map(Into::into),
-            details: error.details().iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+            details: error.details().iter().map(|(name, value)| (name.clone().into_owned(), value.clone())).collect(),
             unknown: error.is_unknown(),
         }
     }
@@ -203,7 +203,7 @@ impl Fault {
             error = error.hint(hint.clone());
         }
         for (name, value) in &self.details {
-            error = error.fact_named(name, value);
+            error = error.detail(name.clone(), value.clone());
         }
         if self.unknown { error.unknown() } else { error }
     }

@@ -9,7 +9,7 @@ use crate::{
     api::{
         bridge, convert,
         frame::{Frame, Limit, Work},
-        host::{Host, PHASE_LIMIT},
+        host::Host,
         operator::Notice,
         undo::{Undo, UndoClause},
     },
@@ -236,8 +236,7 @@ impl Step<'_> {
         let mut fault = Fault::from(&error);
         fault.unknown = has_begun && (error.is_unknown() || cut_off);
         self.run.write(&self.key, attempt, Event::Failed { error: fault, ms })?;
-        let by_phase = error.fact("limit") == Some(PHASE_LIMIT);
-        Ok(if by_phase { Trouble::Final(error) } else { trouble })
+        Ok(trouble)
     }
 
     fn conclude(&self, value: Dynamic, how: How) -> Result<(Dynamic, How), Trouble> {
