@@ -235,7 +235,7 @@ fn major(version: &str) -> Result<i64> {
 }
 
 /// 40 letters and digits, about 238 bits.
-fn random_password() -> Secret {
+pub(super) fn random_password() -> Secret {
     use rand::Rng;
     let password: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(40).map(char::from).collect();
     Secret::new(password)

@@ -11,8 +11,11 @@ pub mod function;
 pub mod host;
 mod language;
 pub mod operator;
+mod options;
 mod pg;
+mod rds;
 mod reads;
+mod secrets;
 pub mod stop;
 mod types;
 pub mod undo;
@@ -26,7 +29,7 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] = &[&language::MODULE, &pg::MODULE];
+pub const MODULES: &[&Module] = &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {

@@ -270,9 +270,3 @@ fn tell_notices(call: &Call, db: &Db) {
         call.host.tell(Notice::Warned(format!("{}: {}", notice.severity, notice.message)));
     }
 }
-
-/// A list of texts in a map, for primitives that take options.
-pub(super) fn text_of(map: &Map, key: &str) -> Result<String> {
-    let wrong = || fail!(Code::ScriptError, "the option `{key}` is missing or no text");
-    map.get(key).and_then(Value::as_text).map(str::to_owned).ok_or_else(wrong)
-}
