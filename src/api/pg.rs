@@ -11,7 +11,7 @@ use super::{
     reads,
 };
 use crate::{
-    base::{Code, Map, Result, Value},
+    base::{Code, Map, Result},
     fail,
     pg::{Record, Session},
 };

@@ -9,7 +9,7 @@ use super::{
     rds,
 };
 use crate::{
-    aws::{Deletion, Secrets, Tags, token},
+    aws::{Deletion, Made, Secrets, Tags, token},
     base::{Code, Result, Secret, Value},
     fail,
     journal::key_text,
@@ -133,7 +133,7 @@ fn create_login(call: &Call) -> Result<Dynamic> {
     let arn = change(call, &format!("creating secret `{name}`"), &name, async |secrets| {
         // The password is random, so the token alone would not recognise this step's own secret: its tags do.
         match secrets.describe(&name).await {
-            Ok(found) if mark.is_on(&found.tags) => return Ok(found.arn),
+            Ok(found) if mark.made(&found.tags) == Made::Ours => return Ok(found.arn),
             Ok(_) => {
                 return Err(fail!(Code::Foreign, "the secret `{name}` exists, but this step did not make it")
                     .hint("choose another name, or delete the secret if nobody needs it"));
@@ -152,12 +152,10 @@ fn delete(call: &Call) -> Result<Dynamic> {
     let days = options.int("days")?.unwrap_or(DELETION_DAYS);
     let deletion = match options.flag("now")? {
         Some(true) => Deletion::Now,
-        _ => Deletion::After(
-            u32::try_from(days)
-                .map_err(|_| fail!(Code::ScriptError, "got {days} days, wanted 7 to 30"))?
-                .try_into()
-                .unwrap_or(30),
-        ),
+        _ => {
+            let wrong = |_| fail!(Code::ScriptError, "got {days} days, wanted 7 to 30");
+            Deletion::After(u8::try_from(days).map_err(wrong)?)
+        }
     };
     change(call, &format!("deleting secret `{name}`"), &name, async |secrets| {
         match secrets.delete(&name, deletion).await {
