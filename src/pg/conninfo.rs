@@ -48,7 +48,8 @@ fn url(rest: &str) -> Result<Pairs> {
 /// `host`, `host:port`, `[::1]:port`.
 fn host_and_port(place: &str) -> Result<(&str, &str)> {
     if let Some(inside) = place.strip_prefix('[') {
-        let wrong = || fail!(Code::Usage, "the host `{place}` in the URL begins with `[` but has no `]` before the port");
+        let wrong =
+            || fail!(Code::Usage, "the host `{place}` in the URL begins with `[` but has no `]` before the port");
         let (host, after) = inside.split_once(']').ok_or_else(wrong)?;
         let port = if after.is_empty() { Some("") } else { after.strip_prefix(':') };
         return Ok((host, port.ok_or_else(wrong)?));
@@ -129,7 +130,10 @@ mod tests {
 
     #[test]
     fn urls_of_every_shape() {
-        assert_eq!(read("postgres://u:p%40@h:1/d?sslmode=require"), "user=u host=h port=1 dbname=d password=p@ sslmode=require");
+        assert_eq!(
+            read("postgres://u:p%40@h:1/d?sslmode=require"),
+            "user=u host=h port=1 dbname=d password=p@ sslmode=require"
+        );
         assert_eq!(read("postgresql://h"), "host=h");
         assert_eq!(read("postgres://u:a?b@c@[::1]:5/d@e"), "user=u host=::1 port=5 dbname=d@e password=a?b@c");
         assert_eq!(read("postgres://%2Ftmp/d?port=7"), "host=/tmp dbname=d port=7");

@@ -24,21 +24,36 @@ pub(super) type Broken = String;
 
 /// How a column of this type is brought over.
 pub(super) fn way(ty: &Type) -> Way {
-    match ty.kind() {
-        Kind::Domain(base) => way(base),
-        Kind::Enum(_) => Way::Native,
-        Kind::Array(element) if way(element) == Way::Native => Way::Native,
-        Kind::Simple if native(ty).is_some() => Way::Native,
-        Kind::Pseudo if matches!(*ty, Type::VOID | Type::UNKNOWN | Type::CSTRING) => Way::Native,
-        Kind::Simple if TEXTS.contains(ty) => Way::Text,
-        _ => Way::Tagged,
+    let decoded = match ty.kind() {
+        Kind::Domain(base) => return way(base),
+        Kind::Enum(_) => true,
+        Kind::Array(element) => way(element) == Way::Native,
+        Kind::Simple => native(ty).is_some(),
+        Kind::Pseudo => matches!(*ty, Type::VOID | Type::UNKNOWN | Type::CSTRING),
+        _ => false,
+    };
+    match decoded {
+        true => Way::Native,
+        false if TEXTS.contains(ty) => Way::Text,
+        false => Way::Tagged,
     }
 }
 
 /// Types whose text is all there is to say.
 const TEXTS: &[Type] = &[
-    Type::REGCLASS, Type::REGPROC, Type::REGPROCEDURE, Type::REGOPER, Type::REGOPERATOR, Type::REGTYPE, Type::REGROLE,
-    Type::REGNAMESPACE, Type::REGCONFIG, Type::REGDICTIONARY, Type::REGCOLLATION, Type::XML, Type::ACLITEM,
+    Type::REGCLASS,
+    Type::REGPROC,
+    Type::REGPROCEDURE,
+    Type::REGOPER,
+    Type::REGOPERATOR,
+    Type::REGTYPE,
+    Type::REGROLE,
+    Type::REGNAMESPACE,
+    Type::REGCONFIG,
+    Type::REGDICTIONARY,
+    Type::REGCOLLATION,
+    Type::XML,
+    Type::ACLITEM,
     Type::JSONPATH,
 ];
 
@@ -56,9 +71,8 @@ pub(super) fn value(ty: &Type, raw: Option<&[u8]>) -> Result<Value, Broken> {
     match ty.kind() {
         Kind::Domain(base) => value(base, Some(raw)),
         Kind::Array(element) => array(element, raw),
-        Kind::Enum(_) => text(raw),
         Kind::Pseudo if *ty == Type::VOID => Ok(Value::Null),
-        Kind::Pseudo => text(raw),
+        Kind::Enum(_) | Kind::Pseudo => text(raw),
         _ => native(ty).ok_or_else(|| format!("pgrun has no decoder for the type {}", type_name(ty)))?(raw),
     }
 }
@@ -98,7 +112,10 @@ fn native(ty: &Type) -> Option<Decoder> {
         Type::TIME => |raw| Ok(Value::Text(calendar::time(i64::from_be_bytes(fixed(raw)?)))),
         Type::TIMETZ => |raw| {
             let (micros, zone) = raw.split_at_checked(8).ok_or("a timetz of wrong length")?;
-            Ok(Value::Text(calendar::time_with_zone(i64::from_be_bytes(fixed(micros)?), i32::from_be_bytes(fixed(zone)?))))
+            Ok(Value::Text(calendar::time_with_zone(
+                i64::from_be_bytes(fixed(micros)?),
+                i32::from_be_bytes(fixed(zone)?),
+            )))
         },
         Type::TIMESTAMP => |raw| Ok(Value::Text(calendar::timestamp(i64::from_be_bytes(fixed(raw)?), ""))),
         Type::TIMESTAMPTZ => |raw| Ok(Value::Text(calendar::timestamp(i64::from_be_bytes(fixed(raw)?), "Z"))),
@@ -157,7 +174,8 @@ fn numeric(raw: &[u8]) -> Result<Value, Broken> {
     if digits.len() != usize::from(count) {
         return Err("a numeric of wrong length".into());
     }
-    let at = |place: i32| usize::try_from(i32::from(weight) - place).ok().and_then(|i| digits.get(i)).copied().unwrap_or(0);
+    let at =
+        |place: i32| usize::try_from(i32::from(weight) - place).ok().and_then(|i| digits.get(i)).copied().unwrap_or(0);
     let mut shown = String::new();
     for place in (0..=i32::from(weight).max(0)).rev() {
         let _ = write!(shown, "{:04}", at(place));

@@ -32,10 +32,13 @@ pub(super) fn refused(db: &DbError, server: &str) -> Error {
         error = error.detail("detail", detail);
     }
     if let Some(position) = db.position() {
-        error = error.detail("position", match position {
-            ErrorPosition::Original(at) => at.to_string(),
-            ErrorPosition::Internal { position, query } => format!("{position} in {query}"),
-        });
+        error = error.detail(
+            "position",
+            match position {
+                ErrorPosition::Original(at) => at.to_string(),
+                ErrorPosition::Internal { position, query } => format!("{position} in {query}"),
+            },
+        );
     }
     for (name, value) in [
         ("schema", db.schema()),
@@ -92,7 +95,8 @@ pub(super) fn connecting(target: &Target, error: &tokio_postgres::Error) -> Erro
             .hint("switch TLS on at the server; on a network you trust, sslmode=disable");
     }
     if words.contains("password missing") {
-        return fail!(Code::PgAuth, "{place} asks for a password and none was given").hint("give the secret or password");
+        return fail!(Code::PgAuth, "{place} asks for a password and none was given")
+            .hint("give the secret or password");
     }
     if words.contains("channel binding") {
         return fail!(Code::PgTls, "{place} cannot bind the login to the TLS channel: {words}")
@@ -123,8 +127,9 @@ fn tls_failed(target: &Target, tls: &rustls::Error) -> Error {
         }
         rustls::Error::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => fail!(Code::PgTls, "the certificate of {place} is not valid for the name `{}`", target.host)
-            .hint("connect by the name in the certificate; with a tunnel, give that name as host and the tunnel as hostaddr"),
+        ) => fail!(Code::PgTls, "the certificate of {place} is not valid for the name `{}`", target.host).hint(
+            "connect by the name in the certificate; with a tunnel, give that name as host and the tunnel as hostaddr",
+        ),
         rustls::Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
             fail!(Code::PgTls, "the certificate of {place} has expired").hint("renew the server's certificate")
         }

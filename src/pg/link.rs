@@ -121,14 +121,13 @@ impl Link {
         let tls = tls::connector(target)?;
         let config = config(target, application);
         let opening = clock::within(target.connect_timeout, config.connect(tls.clone())).await;
-        let (client, connection) = opening
-            .ok_or_else(|| failure::too_slow(target))?
-            .map_err(|error| failure::connecting(target, &error))?;
+        let (client, connection) =
+            opening.ok_or_else(|| failure::too_slow(target))?.map_err(|error| failure::connecting(target, &error))?;
         let version = connection.parameter("server_version").unwrap_or_default();
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-        let major = digits.parse().map_err(|_| {
-            fail!(Code::PgConnect, "{} says it is version {version:?}: no PostgreSQL", target.label())
-        })?;
+        let major = digits
+            .parse()
+            .map_err(|_| fail!(Code::PgConnect, "{} says it is version {version:?}: no PostgreSQL", target.label()))?;
         let driver = tokio::spawn(drive(connection, notices));
         let cancel = client.cancel_token();
         Ok(Self { client, cancel, tls, driver, prepared: VecDeque::new(), used: clock::instant(), major })
@@ -199,9 +198,11 @@ impl Link {
         Ok(rows)
     }
 
-    /// Forgets what was prepared for a text; after DDL the server asks for that (`cached plan must not change ..`).
-    pub(super) fn forget(&mut self, sql: &str) {
+    /// Forgets what was prepared for a text, if anything was; after DDL the server asks for that.
+    pub(super) fn forget(&mut self, sql: &str) -> bool {
+        let before = self.prepared.len();
         self.prepared.retain(|known| known.sql != sql);
+        self.prepared.len() < before
     }
 
     /// The statement, prepared now or before. Columns without a decoder are asked for as text by a second statement
@@ -287,12 +288,15 @@ where
 {
     while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
         match message {
-            Ok(AsyncMessage::Notice(notice)) => keep(&notices, Notice {
-                severity: notice.severity().to_owned(),
-                sqlstate: notice.code().code().to_owned(),
-                message: notice.message().to_owned(),
-                hint: notice.hint().map(str::to_owned),
-            }),
+            Ok(AsyncMessage::Notice(notice)) => keep(
+                &notices,
+                Notice {
+                    severity: notice.severity().to_owned(),
+                    sqlstate: notice.code().code().to_owned(),
+                    message: notice.message().to_owned(),
+                    hint: notice.hint().map(str::to_owned),
+                },
+            ),
             Ok(_) => {}
             Err(error) => {
                 tracing::debug!(error = failure::chain(&error), "connection ended");

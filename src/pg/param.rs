@@ -122,7 +122,15 @@ fn text(value: &Value, ty: &Type) -> Result<Option<String>, Misfit> {
 const JSON: &[Type] = &[Type::JSON, Type::JSONB];
 
 const NUMBERS: &[Type] = &[
-    Type::INT2, Type::INT4, Type::INT8, Type::OID, Type::XID, Type::XID8, Type::CID, Type::FLOAT4, Type::FLOAT8,
+    Type::INT2,
+    Type::INT4,
+    Type::INT8,
+    Type::OID,
+    Type::XID,
+    Type::XID8,
+    Type::CID,
+    Type::FLOAT4,
+    Type::FLOAT8,
     Type::NUMERIC,
 ];
 
@@ -207,9 +215,15 @@ mod tests {
     fn a_misfit_names_the_parameter_and_both_types() {
         let said = |value: Value, ty: Type| bind(&[Value::Null, value], &[Type::TEXT, ty]).unwrap_err().to_string();
         assert_eq!(said(Value::Int(5), Type::TEXT), "parameter $2: got int, wanted text");
-        assert_eq!(said(Value::from("x\0"), Type::TEXT), "parameter $2: a text with a zero byte cannot be stored; wanted text");
+        assert_eq!(
+            said(Value::from("x\0"), Type::TEXT),
+            "parameter $2: a text with a zero byte cannot be stored; wanted text"
+        );
         assert_eq!(said(Value::Int(70_000), Type::INT2), "parameter $2: 70000 is out of range; wanted int2");
-        assert_eq!(said(Value::List(vec![Value::Bool(true)]), Type::INT4_ARRAY), "parameter $2: got list, wanted int4[]");
+        assert_eq!(
+            said(Value::List(vec![Value::Bool(true)]), Type::INT4_ARRAY),
+            "parameter $2: got list, wanted int4[]"
+        );
         assert_eq!(said(Value::Map(map! { "a" => 1_i64 }), Type::POINT), "parameter $2: got map, wanted point");
         assert_eq!(bind(&[], &[Type::TEXT]).unwrap_err().to_string(), "got 0 values, the statement wants 1");
         assert_eq!(format!("{:?}", bind(&[Value::from("hunter2")], &[Type::TEXT]).unwrap()), "[..]");

@@ -79,17 +79,43 @@ fn word(token: Option<&Token<'_>>) -> &'static str {
 
 /// Every word that some rule below asks for.
 const WORDS: &[&str] = &[
-    "select", "values", "table", "show", "with", "explain", "analyze", "insert", "update", "delete", "merge", "begin",
-    "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "transaction", "create",
-    "function", "procedure", "atomic", "into", "case", "call", "do", "copy",
+    "select",
+    "values",
+    "table",
+    "show",
+    "with",
+    "explain",
+    "analyze",
+    "insert",
+    "update",
+    "delete",
+    "merge",
+    "begin",
+    "start",
+    "commit",
+    "end",
+    "rollback",
+    "abort",
+    "savepoint",
+    "release",
+    "prepare",
+    "transaction",
+    "create",
+    "function",
+    "procedure",
+    "atomic",
+    "into",
+    "case",
+    "call",
+    "do",
+    "copy",
 ];
 
 fn refuse_transaction_words(statement: &[Token<'_>]) -> Result<()> {
     let first = word(statement.first());
-    let opens_or_closes = matches!(
-        first,
-        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
-    ) || first == "prepare" && word(statement.get(1)) == "transaction";
+    let opens_or_closes =
+        matches!(first, "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release")
+            || first == "prepare" && word(statement.get(1)) == "transaction";
     if opens_or_closes {
         return Err(fail!(Code::Usage, "`{first}` in a statement: the session keeps account of transactions itself")
             .hint("use transaction"));
@@ -127,30 +153,181 @@ const WRITING: &[&str] = &[
 ];
 
 /// Beginnings of names of built-in functions that only look (manual, chapter 9).
-const HARMLESS_PREFIXES: &[&str] =
-    &["has_", "pg_get_", "pg_stat_get_", "pg_control_", "pg_size_", "json", "array_", "regexp_", "to_", "quote_", "pg_is_"];
+const HARMLESS_PREFIXES: &[&str] = &[
+    "has_",
+    "pg_get_",
+    "pg_stat_get_",
+    "pg_control_",
+    "pg_size_",
+    "json",
+    "array_",
+    "regexp_",
+    "to_",
+    "quote_",
+    "pg_is_",
+];
 
 /// Words before a parenthesis that are no call, and built-in functions that only look.
 const HARMLESS: &[&str] = &[
-    "select", "from", "where", "and", "or", "not", "in", "any", "all", "some", "exists", "as", "on", "using", "values",
-    "array", "row", "when", "then", "else", "case", "with", "union", "except", "intersect", "by", "having", "limit",
-    "offset", "over", "filter", "group", "within", "lateral", "distinct", "materialized", "recursive", "is", "like",
-    "between", "return", "coalesce", "nullif", "greatest", "least", "cast", "extract", "numeric", "decimal", "varchar",
-    "char", "character", "bit", "varying", "time", "timestamp", "timestamptz", "interval", "text", "sum", "count",
-    "min", "max", "avg", "bool_and", "bool_or", "string_agg", "array_agg", "unnest", "generate_series", "row_number",
-    "rank", "now", "clock_timestamp", "age", "date_trunc", "date_part", "current_setting", "version", "format",
-    "format_type", "md5", "hashtext", "hashtextextended", "lower", "upper", "length", "octet_length", "substr",
-    "substring", "left", "right", "replace", "split_part", "trim", "btrim", "ltrim", "rtrim", "position", "strpos",
-    "concat", "concat_ws", "starts_with", "abs", "round", "floor", "ceil", "mod", "cardinality", "encode", "decode",
-    "convert_from", "pg_current_wal_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_flush_lsn",
-    "pg_last_wal_replay_lsn", "pg_last_wal_receive_lsn", "pg_wal_lsn_diff", "pg_walfile_name", "pg_backend_pid",
-    "pg_blocking_pids", "pg_postmaster_start_time", "pg_database_size", "pg_relation_size", "pg_total_relation_size",
-    "pg_table_size", "pg_indexes_size", "pg_typeof", "pg_encoding_to_char", "pg_sequence_last_value",
-    "pg_database_collation_actual_version", "pg_collation_actual_version", "pg_options_to_table", "pg_show_all_settings",
-    "aclexplode", "acldefault", "obj_description", "col_description", "shobj_description", "pg_table_is_visible",
-    "inet_server_addr", "inet_server_port", "pg_partition_tree", "pg_partition_root", "pg_indexam_has_property",
-    "pg_replication_origin_progress", "pg_relation_is_publishable", "pg_xact_status", "grouping", "percentile_cont",
-    "percentile_disc", "lag", "lead", "first_value", "last_value", "nth_value", "oid", "regclass", "translate",
+    "select",
+    "from",
+    "where",
+    "and",
+    "or",
+    "not",
+    "in",
+    "any",
+    "all",
+    "some",
+    "exists",
+    "as",
+    "on",
+    "using",
+    "values",
+    "array",
+    "row",
+    "when",
+    "then",
+    "else",
+    "case",
+    "with",
+    "union",
+    "except",
+    "intersect",
+    "by",
+    "having",
+    "limit",
+    "offset",
+    "over",
+    "filter",
+    "group",
+    "within",
+    "lateral",
+    "distinct",
+    "materialized",
+    "recursive",
+    "is",
+    "like",
+    "between",
+    "return",
+    "coalesce",
+    "nullif",
+    "greatest",
+    "least",
+    "cast",
+    "extract",
+    "numeric",
+    "decimal",
+    "varchar",
+    "char",
+    "character",
+    "bit",
+    "varying",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "text",
+    "sum",
+    "count",
+    "min",
+    "max",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "string_agg",
+    "array_agg",
+    "unnest",
+    "generate_series",
+    "row_number",
+    "rank",
+    "now",
+    "clock_timestamp",
+    "age",
+    "date_trunc",
+    "date_part",
+    "current_setting",
+    "version",
+    "format",
+    "format_type",
+    "md5",
+    "hashtext",
+    "hashtextextended",
+    "lower",
+    "upper",
+    "length",
+    "octet_length",
+    "substr",
+    "substring",
+    "left",
+    "right",
+    "replace",
+    "split_part",
+    "trim",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "position",
+    "strpos",
+    "concat",
+    "concat_ws",
+    "starts_with",
+    "abs",
+    "round",
+    "floor",
+    "ceil",
+    "mod",
+    "cardinality",
+    "encode",
+    "decode",
+    "convert_from",
+    "pg_current_wal_lsn",
+    "pg_current_wal_insert_lsn",
+    "pg_current_wal_flush_lsn",
+    "pg_last_wal_replay_lsn",
+    "pg_last_wal_receive_lsn",
+    "pg_wal_lsn_diff",
+    "pg_walfile_name",
+    "pg_backend_pid",
+    "pg_blocking_pids",
+    "pg_postmaster_start_time",
+    "pg_database_size",
+    "pg_relation_size",
+    "pg_total_relation_size",
+    "pg_table_size",
+    "pg_indexes_size",
+    "pg_typeof",
+    "pg_encoding_to_char",
+    "pg_sequence_last_value",
+    "pg_database_collation_actual_version",
+    "pg_collation_actual_version",
+    "pg_options_to_table",
+    "pg_show_all_settings",
+    "aclexplode",
+    "acldefault",
+    "obj_description",
+    "col_description",
+    "shobj_description",
+    "pg_table_is_visible",
+    "inet_server_addr",
+    "inet_server_port",
+    "pg_partition_tree",
+    "pg_partition_root",
+    "pg_indexam_has_property",
+    "pg_replication_origin_progress",
+    "pg_relation_is_publishable",
+    "pg_xact_status",
+    "grouping",
+    "percentile_cont",
+    "percentile_disc",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+    "oid",
+    "regclass",
+    "translate",
 ];
 
 fn is_harmless_call(name: &str) -> bool {
@@ -160,7 +337,8 @@ fn is_harmless_call(name: &str) -> bool {
 /// A data-modifying `WITH` must stand at the top level (manual, "WITH Queries"), and `SELECT INTO` makes no rows.
 fn wraps(statement: &[Token<'_>]) -> bool {
     let first = word(statement.first());
-    let has = |words: &[&str]| statement.iter().any(|token| matches!(token, Token::Word(w) if words.contains(&w.as_str())));
+    let has =
+        |words: &[&str]| statement.iter().any(|token| matches!(token, Token::Word(w) if words.contains(&w.as_str())));
     match first {
         "select" | "values" | "table" => !has(&["into"]),
         "with" => !has(&["insert", "update", "delete", "merge", "into"]),
@@ -281,7 +459,8 @@ fn dollar(text: &str) -> Result<Option<usize>> {
     let Some(end) = text[1..].find('$') else { return Ok(None) };
     let tag = &text[..end + 2];
     let name = &tag[1..=end];
-    let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
+    let is_name =
+        name.chars().all(|c| c.is_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
     if !is_name {
         return Ok(None);
     }
@@ -297,19 +476,36 @@ mod tests {
     #[test]
     fn only_what_provably_reads_is_taken_for_a_read() {
         for sql in [
-            "select 1", "SELECT count(*) FROM pg_class -- x", "show wal_level", "values (1), (2)", "table pg_class;",
-            "with q as (select 1) select * from q", "explain select 1", "select pg_catalog.now()",
+            "select 1",
+            "SELECT count(*) FROM pg_class -- x",
+            "show wal_level",
+            "values (1), (2)",
+            "table pg_class;",
+            "with q as (select 1) select * from q",
+            "explain select 1",
+            "select pg_catalog.now()",
             "select 'insert into t', $$delete$$, E'\\'; drop', \"update\" from pg_class /* into /* x */ */",
             "select pg_current_wal_insert_lsn(), relname::text from pg_class where oid in (1, 2)",
         ] {
             assert!(single(sql).unwrap().reads, "{sql}");
         }
         for sql in [
-            "insert into t values (1)", "with q as (delete from t returning 1) select * from q", "select nextval('s')",
-            "select pg_create_logical_replication_slot('a','b')", "select mine.count(1)", "select \"f\"(1)",
-            "explain analyze delete from t", "explain (analyze) select 1", "select 1 into t", "call p()",
-            "do $$begin end$$", "select * from t for update", "select pg_terminate_backend(1)", "create table t()",
-            "select lo_create(0)", "select a.setval('s', 1)",
+            "insert into t values (1)",
+            "with q as (delete from t returning 1) select * from q",
+            "select nextval('s')",
+            "select pg_create_logical_replication_slot('a','b')",
+            "select mine.count(1)",
+            "select \"f\"(1)",
+            "explain analyze delete from t",
+            "explain (analyze) select 1",
+            "select 1 into t",
+            "call p()",
+            "do $$begin end$$",
+            "select * from t for update",
+            "select pg_terminate_backend(1)",
+            "create table t()",
+            "select lo_create(0)",
+            "select a.setval('s', 1)",
         ] {
             assert!(!single(sql).unwrap().reads, "{sql}");
         }
@@ -317,13 +513,21 @@ mod tests {
 
     #[test]
     fn transactions_belong_to_the_session() {
-        for sql in ["begin", "COMMIT", " /* x */ rollback;", "start transaction", "savepoint a", "end",
-            "prepare transaction 'x'"] {
+        for sql in [
+            "begin",
+            "COMMIT",
+            " /* x */ rollback;",
+            "start transaction",
+            "savepoint a",
+            "end",
+            "prepare transaction 'x'",
+        ] {
             assert!(single(sql).unwrap_err().message().contains("transaction"), "{sql}");
         }
         assert!(batch("create table t(); commit; select 1").is_err());
         assert!(batch("select 1; do $$ begin commit; end $$; prepare p as select 1").is_ok());
-        let atomic = "create function f() returns int begin atomic select case when true then 1 end; select 2; end; select 1";
+        let atomic =
+            "create function f() returns int begin atomic select case when true then 1 end; select 2; end; select 1";
         assert_eq!(statements(atomic).unwrap().len(), 2);
         assert!(batch(atomic).is_ok());
     }

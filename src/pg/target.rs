@@ -17,7 +17,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Keys that a URL or a `key=value` list may carry. All others are refused by name: an ignored setting is a lie.
 const KEYS: &[&str] = &[
-    "host", "hostaddr", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "connect_timeout",
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "sslrootcert",
+    "connect_timeout",
     "channel_binding",
 ];
 
@@ -50,7 +58,10 @@ impl SslMode {
                     .hint("use sslmode=prefer, or sslmode=require"));
             }
             other => {
-                return Err(fail!(Code::Usage, "got `sslmode={other}`, wanted disable, prefer, require or verify-full"));
+                return Err(fail!(
+                    Code::Usage,
+                    "got `sslmode={other}`, wanted disable, prefer, require or verify-full"
+                ));
             }
         })
     }
@@ -162,7 +173,9 @@ impl Target {
             return Err(fail!(Code::Usage, "got several hosts, wanted one: a runbook acts on the server it names"));
         }
         if user.is_empty() {
-            return Err(fail!(Code::Usage, "the user for `{host}` is missing").hint("write postgres://USER@HOST/DATABASE"));
+            return Err(
+                fail!(Code::Usage, "the user for `{host}` is missing").hint("write postgres://USER@HOST/DATABASE")
+            );
         }
         let near = host.starts_with('/') || is_loopback(&host);
         let ssl_mode = ssl_mode.unwrap_or(if near { SslMode::Prefer } else { SslMode::Require });
@@ -280,7 +293,8 @@ impl Target {
     /// Loopback or a socket: nobody listens in between.
     #[must_use]
     pub fn is_near(&self) -> bool {
-        self.host.starts_with('/') || self.hostaddr.map_or_else(|| is_loopback(&self.host), |address| address.is_loopback())
+        self.host.starts_with('/')
+            || self.hostaddr.map_or_else(|| is_loopback(&self.host), |address| address.is_loopback())
     }
 }
 
