@@ -163,13 +163,14 @@ impl Session {
     }
 
     async fn open_transaction(&self, begin: &str) -> Result<()> {
-        if self.0.state.lock().await.transaction != Transaction::None {
+        let mut state = self.0.state.lock().await;
+        if state.transaction != Transaction::None {
             return Err(fail!(Code::Usage, "a transaction is open already").hint("use savepoint inside a transaction"));
         }
         // BEGIN changes nothing, so it may be repeated like a read.
         let begins = Shape { reads: true, wraps: false };
-        self.run(begin, begins, async |link| link.simple(begin).await.map_err(Failure::Amid)).await?;
-        self.0.state.lock().await.transaction = Transaction::Open;
+        self.send(&mut state, begin, begins, async |link| link.simple(begin).await.map_err(Failure::Amid)).await?;
+        state.transaction = Transaction::Open;
         Ok(())
     }
 
@@ -179,72 +180,57 @@ impl Session {
     /// `pg_sql` if a statement of it had failed or the server refuses: then nothing of it is kept. `pg_lost` if no
     /// answer came.
     pub async fn commit(&self) -> Result<()> {
-        match self.0.state.lock().await.transaction {
-            Transaction::None => return Err(fail!(Code::Usage, "there is no transaction to commit")),
-            Transaction::Open => {}
+        const COMMIT: &str = "COMMIT";
+        let mut state = self.0.state.lock().await;
+        let outcome = match state.transaction {
+            Transaction::None => Err(fail!(Code::Usage, "there is no transaction to commit")),
+            Transaction::Open => {
+                self.send(&mut state, COMMIT, WRITES, async |link| link.simple(COMMIT).await.map_err(Failure::Amid))
+                    .await
+            }
+            // COMMIT of a failed transaction is answered with ROLLBACK and no error: it must not look like success.
             Transaction::Failed => {
-                self.rollback().await?;
-                return Err(fail!(Code::PgSql, "a statement of the transaction had failed: nothing of it is kept")
-                    .detail("sqlstate", "25P02"));
+                state.roll_back().await;
+                Err(fail!(Code::PgSql, "a statement of the transaction had failed: nothing of it is kept")
+                    .detail("sqlstate", "25P02"))
             }
-            Transaction::Gone => {
-                self.0.state.lock().await.transaction = Transaction::None;
-                return Err(gone());
-            }
-        }
-        let outcome = self.run("COMMIT", WRITES, async |link| link.simple("COMMIT").await.map_err(Failure::Amid)).await;
-        self.0.state.lock().await.transaction = Transaction::None;
+            Transaction::Gone => Err(gone()),
+        };
+        state.transaction = Transaction::None;
         outcome
     }
 
     /// Rolls the transaction back; without one it does nothing.
     pub async fn rollback(&self) -> Result<()> {
-        let mut state = self.0.state.lock().await;
-        if matches!(state.transaction, Transaction::None | Transaction::Gone) {
-            state.transaction = Transaction::None;
-            return Ok(());
-        }
-        let mut running = Running(Some(&mut state));
-        let outcome = match running.link() {
-            Some(link) => link.simple("ROLLBACK").await,
-            None => Ok(()),
-        };
-        running.done();
-        state.transaction = Transaction::None;
-        if outcome.is_err() {
-            // A connection that is gone has rolled back by itself.
-            state.link = None;
-        }
+        self.0.state.lock().await.roll_back().await;
         Ok(())
     }
 
     /// Marks a point in the transaction to which [`Session::rollback_to`] returns.
     pub async fn savepoint(&self, name: &str) -> Result<()> {
-        self.inside("SAVEPOINT", name).await
+        self.inside(&mut *self.0.state.lock().await, "SAVEPOINT", name).await
     }
 
     /// Undoes what the transaction did since the savepoint, a failed statement included.
     pub async fn rollback_to(&self, name: &str) -> Result<()> {
-        {
-            let mut state = self.0.state.lock().await;
-            if state.transaction == Transaction::Failed {
-                state.transaction = Transaction::Open;
-            }
+        let mut state = self.0.state.lock().await;
+        if state.transaction == Transaction::Failed {
+            state.transaction = Transaction::Open;
         }
-        self.inside("ROLLBACK TO SAVEPOINT", name).await
+        self.inside(&mut state, "ROLLBACK TO SAVEPOINT", name).await
     }
 
     /// Forgets a savepoint and keeps what was done since.
     pub async fn release(&self, name: &str) -> Result<()> {
-        self.inside("RELEASE SAVEPOINT", name).await
+        self.inside(&mut *self.0.state.lock().await, "RELEASE SAVEPOINT", name).await
     }
 
-    async fn inside(&self, word: &str, name: &str) -> Result<()> {
-        if self.0.state.lock().await.transaction == Transaction::None {
+    async fn inside(&self, state: &mut State, word: &str, name: &str) -> Result<()> {
+        if state.transaction == Transaction::None {
             return Err(fail!(Code::Usage, "a savepoint needs a transaction").hint("begin one first"));
         }
         let sql = format!("{word} {}", crate::base::ident::ident(name)?);
-        self.run(&sql, WRITES, async |link| link.simple(&sql).await.map_err(Failure::Amid)).await
+        self.send(state, &sql, WRITES, async |link| link.simple(&sql).await.map_err(Failure::Amid)).await
     }
 
     /// Runs `body` in a transaction: committed when it succeeds, rolled back when it fails or is dropped.
@@ -288,24 +274,33 @@ impl Session {
         self.run(sql, shape, async |link| link.rows(sql, shape.wraps, values, limit).await).await
     }
 
-    /// Sends one statement and sorts out what its failure means.
     async fn run<T>(
         &self,
         sql: &str,
         shape: Shape,
-        mut send: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
+        call: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut state = self.0.state.lock().await;
+        self.send(&mut *self.0.state.lock().await, sql, shape, call).await
+    }
+
+    /// Sends one statement and sorts out what its failure means.
+    async fn send<T>(
+        &self,
+        state: &mut State,
+        sql: &str,
+        shape: Shape,
+        mut call: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
+    ) -> Result<T> {
         let mut repeated = false;
         loop {
             state.admit()?;
             state.live(&self.0).await?;
             let limit = state.settings.statement_timeout;
             let begun = clock::instant();
-            let mut running = Running(Some(&mut state));
+            let mut running = Running(Some(&mut *state));
             let outcome = match running.link() {
-                Some(link) if limit.is_zero() => Some(send(link).await),
-                Some(link) => clock::within(limit + ANSWER_GRACE, send(link)).await,
+                Some(link) if limit.is_zero() => Some(call(link).await),
+                Some(link) => clock::within(limit + ANSWER_GRACE, call(link)).await,
                 None => return Err(fail!(Code::Internal, "a session without a connection")),
             };
             let Some(outcome) = outcome else {
@@ -313,40 +308,47 @@ impl Session {
                 return Err(self.lost(shape, "no answer came"));
             };
             running.done();
-            let failure = match outcome {
+            let took = begun.elapsed();
+            match outcome {
                 Ok(value) => return Ok(value),
-                Err(failure) => failure,
-            };
-            match failure {
-                Failure::Here(error) => return Err(error),
-                Failure::Before(error) | Failure::Amid(error) if !failure::is_loss(&error) => {
-                    // PostgreSQL: "cached plan must not change result type", after DDL on another connection.
-                    let stale = error.code().is_some_and(|code| code.code() == "0A000");
-                    if stale && !repeated && state.transaction == Transaction::None {
-                        state.link.iter_mut().for_each(|link| link.forget(sql));
-                        repeated = true;
-                        continue;
-                    }
-                    state.fail();
-                    return Err(self.refused(&error, limit, begun.elapsed()));
-                }
-                Failure::Before(error) => {
-                    state.lose();
-                    if repeated || state.transaction != Transaction::None {
-                        return Err(self.cut(&failure::chain(&error)));
-                    }
-                }
-                Failure::Amid(error) => {
-                    state.lose();
-                    if !shape.reads {
-                        return Err(self.lost(shape, &failure::chain(&error)));
-                    }
-                    if repeated || state.transaction != Transaction::None {
-                        return Err(self.cut(&failure::chain(&error)));
-                    }
-                }
+                Err(failure) => match self.judge(state, sql, shape, failure, took, repeated) {
+                    Verdict::Again => repeated = true,
+                    Verdict::Final(error) => return Err(error),
+                },
             }
-            repeated = true;
+        }
+    }
+
+    /// What a failure means: for the session's state, and for the statement.
+    fn judge(
+        &self,
+        state: &mut State,
+        sql: &str,
+        shape: Shape,
+        failure: Failure,
+        took: Duration,
+        repeated: bool,
+    ) -> Verdict {
+        let again = !repeated && state.transaction == Transaction::None;
+        match failure {
+            Failure::Here(error) => Verdict::Final(error),
+            Failure::Before(error) | Failure::Amid(error) if !failure::is_loss(&error) => {
+                // PostgreSQL: "cached plan must not change result type", after DDL on another connection.
+                let outdated = error.code().is_some_and(|state| state.code() == "0A000");
+                if outdated && again && state.link.as_mut().is_some_and(|link| link.forget(sql)) {
+                    return Verdict::Again;
+                }
+                state.fail();
+                Verdict::Final(self.refused(&error, state.settings.statement_timeout, took))
+            }
+            Failure::Amid(error) if !shape.reads => {
+                state.lose();
+                Verdict::Final(self.lost(shape, &failure::chain(&error)))
+            }
+            Failure::Before(error) | Failure::Amid(error) => {
+                state.lose();
+                if again { Verdict::Again } else { Verdict::Final(self.cut(&failure::chain(&error))) }
+            }
         }
     }
 
@@ -377,6 +379,13 @@ impl Session {
         fail!(Code::PgConnect, "the connection to {} broke; the statement changed nothing", self.0.label)
             .detail("cause", why)
     }
+}
+
+/// What to do about a failed statement.
+enum Verdict {
+    /// It had no effect; once, it is sent again.
+    Again,
+    Final(Error),
 }
 
 /// A statement that may write, and cannot be put into another one.
@@ -423,6 +432,24 @@ impl State {
             self.link = Some(link);
         }
         self.link.as_mut().ok_or_else(|| fail!(Code::Internal, "a session without a connection"))
+    }
+
+    async fn roll_back(&mut self) {
+        if matches!(self.transaction, Transaction::Open | Transaction::Failed) {
+            let mut running = Running(Some(&mut *self));
+            let outcome = match running.link() {
+                Some(link) => clock::within(ANSWER_GRACE, link.simple("ROLLBACK")).await,
+                None => Some(Ok(())),
+            };
+            running.done();
+            // A connection that is gone, or given up, rolls back by itself.
+            match outcome {
+                Some(Ok(())) => {}
+                Some(Err(_)) => self.link = None,
+                None => self.abandon(),
+            }
+        }
+        self.transaction = Transaction::None;
     }
 
     /// A statement failed: inside a transaction that is the end of it.
