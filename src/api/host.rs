@@ -12,6 +12,7 @@ use super::{
     bridge::PHASE_LIMIT,
     frame::Frame,
     operator::{Answer, Notice, Operator, Question},
+    stage::Stage,
     stop::Stop,
     undo::UndoStack,
 };
@@ -48,6 +49,10 @@ pub struct Parts {
     pub params: rhai::Map,
     /// Folders.
     pub config: Config,
+    /// Where AWS is; by the SDK's own rules where nothing is said.
+    pub aws: aws::Settings,
+    /// The stage, in a rehearsal.
+    pub stage: Option<Arc<Stage>>,
 }
 
 struct Inner {
@@ -62,7 +67,7 @@ impl Host {
     /// A host for one run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let aws = Aws::connect(aws::Settings::default(), parts.redactor.clone());
+        let aws = Aws::connect(parts.aws.clone(), parts.redactor.clone());
         let inner = Inner {
             aws,
             parts,
@@ -107,6 +112,12 @@ impl Host {
     #[must_use]
     pub fn aws(&self) -> &Aws {
         &self.inner.aws
+    }
+
+    /// The stage, in a rehearsal.
+    #[must_use]
+    pub fn stage(&self) -> Option<&Stage> {
+        self.inner.parts.stage.as_deref()
     }
 
     /// The undo clauses of finished steps.

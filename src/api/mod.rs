@@ -16,6 +16,7 @@ mod pg;
 mod rds;
 mod reads;
 mod secrets;
+pub mod stage;
 pub mod stop;
 mod types;
 pub mod undo;
@@ -29,7 +30,8 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] = &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE];
+pub const MODULES: &[&Module] =
+    &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE, stage::REHEARSAL, stage::LAB, stage::LOAD];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {

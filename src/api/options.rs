@@ -67,6 +67,15 @@ impl Options {
         self.text(key)?.map(|text| span::parse_duration(&text)).transpose()
     }
 
+    /// A map; empty when it is not there.
+    pub(super) fn map(&self, key: &str) -> Result<Map> {
+        match self.map.get(key) {
+            None | Some(Value::Null) => Ok(Map::new()),
+            Some(Value::Map(map)) => Ok(map.clone()),
+            Some(other) => Err(self.wrong(key, other, "a map")),
+        }
+    }
+
     /// A list of texts; none when it is not there.
     pub(super) fn texts(&self, key: &str) -> Result<Vec<String>> {
         let items = match self.map.get(key) {

@@ -68,6 +68,8 @@ fn with_settings(
         stop: stop.clone(),
         answers,
         yes: gates.yes,
+        aws: crate::aws::Settings::default(),
+        stage: None,
     };
     let code = match work(&settings) {
         Ok(outcome) => conclude(&ui, &stop, &outcome),
@@ -152,6 +154,8 @@ fn load_all(ui: &Ui, config: &Config, files: &[std::path::PathBuf]) -> Result<Ve
         stop: Stop::default(),
         answers: BTreeMap::new(),
         yes: false,
+        aws: crate::aws::Settings::default(),
+        stage: None,
     };
     files.iter().map(|file| checking::load(file, &settings.checking_host())).collect()
 }
