@@ -48,17 +48,32 @@ use crate::{
 };
 use application::Application;
 use ledger::Book;
-use probe::Probe;
+use probe::{Places, Probe};
 use tables::Tables;
 
 /// A load that runs. Dropping it ends it at once.
 pub struct Load {
     book: Arc<Book>,
+    places: Places,
     tables: Arc<Tables>,
     running: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     patience: Duration,
+}
+
+/// Tells the probes of a load a second endpoint, when it becomes known.
+#[derive(Clone)]
+pub struct SecondEndpoint {
+    book: Arc<Book>,
+    places: Places,
+}
+
+impl SecondEndpoint {
+    /// From now on a probe that meets an error tries this endpoint too.
+    pub fn set(&self, endpoint: Endpoint) {
+        self.places.add(self.book.place(&endpoint.address()), endpoint);
+    }
 }
 
 /// How a load is doing.
@@ -141,17 +156,16 @@ impl Load {
             max_duration: plan.max_duration,
             attempt_limit: plan.attempt_limit,
         };
+        let places = Places::new(vec![]);
         let running = Arc::new(AtomicUsize::new(0));
         let mut clients = JoinSet::new();
         let mut count: u16 = 0;
         if let Some(probes) = plan.probes {
-            let places: Arc<[(u8, Endpoint)]> = [Some(probes.a), probes.b]
-                .into_iter()
-                .flatten()
-                .map(|endpoint| (book.place(&endpoint.address()), endpoint))
-                .collect();
+            for endpoint in [Some(probes.a), probes.b].into_iter().flatten() {
+                places.add(book.place(&endpoint.address()), endpoint);
+            }
             for _ in 0..probes.writers {
-                let probe = Probe::new(shared.clone(), count, Arc::clone(&places), probes.think);
+                let probe = Probe::new(shared.clone(), count, places.clone(), probes.think);
                 clients.spawn(counted(&running, probe.run()));
                 count += 1;
             }
@@ -168,7 +182,7 @@ impl Load {
         if count == 0 {
             return Err(fail!(Code::ValueGuard, "got a load without clients, wanted probes, applications or both"));
         }
-        let load = Self { book, tables, running, stop, clients, patience: plan.attempt_limit * 3 };
+        let load = Self { book, places, tables, running, stop, clients, patience: plan.attempt_limit * 3 };
         load.all_write(count, plan.start_limit).await?;
         Ok(load)
     }
@@ -184,6 +198,12 @@ impl Load {
             Ok(Seen::NotYet(format!("{writing} write; {reason}")))
         })
         .await
+    }
+
+    /// For an endpoint that is not known yet, such as an instance that the procedure will make.
+    #[must_use]
+    pub fn second_endpoint(&self) -> SecondEndpoint {
+        SecondEndpoint { book: Arc::clone(&self.book), places: self.places.clone() }
     }
 
     /// How it is doing now.

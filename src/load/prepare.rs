@@ -28,7 +28,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// `pg_connect`, `pg_auth`, `pg_sql` with the server's words; `value_guard` for names that are no identifiers.
 pub async fn prepare(endpoint: &Endpoint, schema: &str, role: Option<&str>) -> Result<()> {
     let t = Tables::new(schema)?;
-    let sql = made(&t) + &role.map_or_else(|| Ok(String::new()), |role| granted(&t, role))?;
+    let grants = role.map_or_else(|| Ok(String::new()), |role| granted(&t, role))?;
+    let sql = format!("{}{grants}", made(&t));
     let doing = format!("making the load's tables at {}", endpoint.address());
     let connection = Connection::open(endpoint, LIMIT).await.map_err(|failure| failure.error(&doing))?;
     let begun = clock::instant();

@@ -1,6 +1,9 @@
 //! A writer that knows both endpoints and changes sides on any error.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use super::{
     Shared,
@@ -10,17 +13,37 @@ use super::{
 };
 use crate::base::clock;
 
+/// The endpoints that all probes know. The second one may become known while they run.
+#[derive(Clone, Debug)]
+pub(super) struct Places(Arc<RwLock<Vec<(u8, Endpoint)>>>);
+
+impl Places {
+    pub(super) fn new(known: Vec<(u8, Endpoint)>) -> Self {
+        Self(Arc::new(RwLock::new(known)))
+    }
+
+    pub(super) fn add(&self, place: u8, endpoint: Endpoint) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push((place, endpoint));
+    }
+
+    /// The endpoint on one side or the other.
+    fn side(&self, side: usize) -> (u8, Endpoint) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known[side % known.len()].clone()
+    }
+}
+
 /// A probe.
 pub(super) struct Probe {
     shared: Shared,
     client: u16,
-    places: Arc<[(u8, Endpoint)]>,
+    places: Places,
     think: Duration,
     number: u32,
 }
 
 impl Probe {
-    pub(super) fn new(shared: Shared, client: u16, places: Arc<[(u8, Endpoint)]>, think: Duration) -> Self {
+    pub(super) fn new(shared: Shared, client: u16, places: Places, think: Duration) -> Self {
         Self { shared, client, places, think, number: 0 }
     }
 
@@ -28,9 +51,8 @@ impl Probe {
     pub(super) async fn run(mut self) {
         let mut side = 0;
         while !self.shared.is_over() {
-            let (place, endpoint) = &self.places[side % self.places.len()];
-            let place = *place;
-            match Connection::open(endpoint, self.shared.attempt_limit).await {
+            let (place, endpoint) = self.places.side(side);
+            match Connection::open(&endpoint, self.shared.attempt_limit).await {
                 Ok(connection) => self.write(&connection, place).await,
                 Err(failure) => self.shared.book.refused(self.client, &failure),
             }

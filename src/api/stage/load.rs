@@ -14,8 +14,9 @@ use crate::{
     aws::{Aws, Stored},
     base::{Code, Result, Value, clock},
     fail,
-    load::{Applications, Endpoint, Load, Plan, Probes, Source},
+    load::{Applications, Endpoint, Load, Plan, Probes, SecondEndpoint, Source},
     map,
+    pg::{Parts, Session, Settings, Target},
 };
 
 /// How often the load asks whether the second instance has an endpoint.
@@ -119,18 +120,37 @@ fn start(call: &Call) -> Result<Dynamic> {
     Ok(Dynamic::UNIT)
 }
 
-/// Tells the probes where GREEN is as soon as it has an endpoint.
-async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: crate::load::SecondEndpoint) {
+/// Tells the probes where GREEN is once their role may not log in there. Before that GREEN is no place to write: a probe
+/// that met an error on BLUE would make the two differ.
+async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoint) {
     let begun = clock::instant();
     while begun.elapsed() < LONGEST {
         if let Ok(Some(instance)) = aws.rds().find_instance(&green).await
             && let (Some(host), Some(port)) = (instance.host, instance.port)
         {
-            second.set(Endpoint { host, port, ..blue });
-            return;
+            let green = Endpoint { host, port, ..blue.clone() };
+            if is_closed(&green).await {
+                second.set(green);
+                return;
+            }
         }
         clock::sleep(LOOK_EVERY).await;
     }
+}
+
+/// True when the server knows the role and does not let it in.
+async fn is_closed(endpoint: &Endpoint) -> bool {
+    let parts = Parts {
+        host: endpoint.host.clone(),
+        port: Some(endpoint.port),
+        database: endpoint.database.clone(),
+        user: endpoint.user.clone(),
+        password: Some(endpoint.password.clone()),
+        ..Parts::default()
+    };
+    let Ok(target) = Target::from_parts(parts) else { return false };
+    let session = Session::new(target, Settings::of_run("load"));
+    session.open().await.is_err_and(|error| error.fact("sqlstate") == Some("28000"))
 }
 
 fn finish(call: &Call) -> Result<Dynamic> {
@@ -142,7 +162,9 @@ fn finish(call: &Call) -> Result<Dynamic> {
         let outcome = load.stop().await;
         let last = endpoint(&aws.secrets().current(&secret).await?)?;
         let proof = outcome.verify(&last).await?;
-        Ok((proof.to_map(), outcome.series()))
+        let ledger = &outcome.ledger;
+        let series = ledger.series.iter().map(|tick| Value::Map(tick.to_map(&ledger.places))).collect();
+        Ok((proof.to_map(), series))
     })?;
     let number = |key: &str| proof.get(key).cloned().unwrap_or(Value::Null);
     stage.note(map! {
