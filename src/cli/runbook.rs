@@ -187,7 +187,7 @@ pub(super) fn help(ui: &Ui, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn show_findings(ui: &Ui, findings: &[checking::Finding], sources: &Sources) {
+pub(super) fn show_findings(ui: &Ui, findings: &[checking::Finding], sources: &Sources) {
     for finding in findings {
         ui.error(&diagnosis(finding, sources));
     }
