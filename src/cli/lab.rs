@@ -20,15 +20,15 @@ use crate::{
 
 /// The arguments of `pgrun lab`.
 #[derive(Args, Clone, Debug)]
-pub struct LabArgs {
+pub(super) struct LabArgs {
     /// What to do with the lab.
     #[command(subcommand)]
-    pub command: LabCommand,
+    pub(super) command: LabCommand,
 }
 
 /// What can be done with a lab.
 #[derive(Subcommand, Clone, Debug)]
-pub enum LabCommand {
+pub(super) enum LabCommand {
     /// Start the lab; returns when it is ready
     Up {
         /// Stay in the foreground until Ctrl-C
@@ -65,7 +65,7 @@ pub enum LabCommand {
 ///
 /// # Errors
 /// `lab_failed`, `lab_missing`, and those of the lab itself.
-pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result<()> {
+pub(super) async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result<()> {
     let (LabCommand::Up { dir, .. }
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }

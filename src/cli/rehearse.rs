@@ -85,9 +85,11 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
     let runtime = runbook::runtime()?;
     let stop = Stop::default();
     signal::listen(runtime.handle(), &stop, ui);
-    let folder = lab_folder(config, ServerUser::choose()?.as_ref())?
-        .with_file_name("rehearsals")
-        .join(format!("{}-{:04x}", clock::now_compact(), rand::random::<u16>()));
+    let folder = lab_folder(config, ServerUser::choose()?.as_ref())?.with_file_name("rehearsals").join(format!(
+        "{}-{:04x}",
+        clock::now_compact(),
+        rand::random::<u16>()
+    ));
     let (lab, from, to) = runtime.block_on(async {
         let catalogue = Catalogue::look(config).await?;
         let (from, to) = catalogue.pair(args.from, args.to)?;
@@ -205,7 +207,8 @@ impl Rehearsal {
         let (writes, outage, application) = (map("writes"), map("outage_ms"), map("application_outage_ms"));
         let mut out = String::from("\n");
         let _ = writeln!(out, "{}  PostgreSQL {} -> {}  {}", self.runbook, self.from, self.to, self.result());
-        if let Some(picture) = self.facts.get("series").and_then(Value::as_list).and_then(|s| picture::of_series(s, 76)) {
+        if let Some(picture) = self.facts.get("series").and_then(Value::as_list).and_then(|s| picture::of_series(s, 76))
+        {
             let _ = writeln!(out, "\nwrites over time, b on BLUE, g on GREEN:\n{picture}\n");
         }
         if !writes.is_empty() {
@@ -267,8 +270,7 @@ fn all_json(runs: &[Json], file: &Path) -> Json {
         let sum = |name: &str| runs.iter().filter_map(|run| run["writes"][name].as_i64()).sum::<i64>();
         let is_ok = runs.iter().all(|run| run["result"] == "ok");
         all["result"] = json!(if is_ok { "ok" } else { "failed" });
-        all["writes"] =
-            json!({ "acknowledged": sum("acknowledged"), "lost": sum("lost"), "doubled": sum("doubled") });
+        all["writes"] = json!({ "acknowledged": sum("acknowledged"), "lost": sum("lost"), "doubled": sum("doubled") });
         for name in ["outage_ms", "application_outage_ms"] {
             all[name] = pooled(runs, name);
         }

@@ -46,3 +46,6 @@ mod xml;
 pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use life::Lab;
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
+
+/// The schema of a rehearsal that names none: a small shop with whatever makes an upgrade difficult.
+pub const SAMPLE: &str = include_str!("sample.sql");

@@ -107,7 +107,7 @@ fn start(call: &Call) -> Result<Dynamic> {
     let begun = call.wait("starting the load", &[], async {
         let blue = endpoint(&aws.secrets().current(&secret).await?)?;
         let mut plan = Plan { max_duration: LONGEST, ..Plan::new() };
-        plan.schema = SCHEMA.to_owned();
+        SCHEMA.clone_into(&mut plan.schema);
         plan.probes = Some(Probes { writers: probes, ..Probes::new(blue.clone(), None) });
         if applications > 0 {
             plan.applications = Some(Applications::new(applications, source));
