@@ -368,6 +368,9 @@ fn clearer(error: Error) -> Error {
         text if text.starts_with("undefined variable") => {
             error.hint("functions do not see the script's variables: pass them as parameters")
         }
+        text if text.ends_with("is a reserved keyword") => {
+            error.hint("as the key of a map write it in quotes: #{ \"go\": 1 }; else choose another name")
+        }
         text if RESERVED.iter().any(|word| text.contains(&format!("'{word}'"))) => {
             error.hint("`step phase confirm pause poll parallel` are words of pgrun and name nothing else")
         }
