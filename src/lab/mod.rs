@@ -34,6 +34,7 @@ mod life;
 mod master;
 mod options;
 pub mod postgres;
+<<<<<<< HEAD
 mod query;
 mod refusal;
 mod secret;
@@ -48,4 +49,8 @@ pub use life::Lab;
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 
 /// The schema of a rehearsal that names none: a small shop with whatever makes an upgrade difficult.
+=======
+
+/// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.
+>>>>>>> pg3
 pub const SAMPLE: &str = include_str!("sample.sql");
