@@ -34,7 +34,6 @@ mod life;
 mod master;
 mod options;
 pub mod postgres;
-<<<<<<< HEAD
 mod query;
 mod refusal;
 mod secret;
@@ -48,9 +47,5 @@ pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use life::Lab;
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 
-/// The schema of a rehearsal that names none: a small shop with whatever makes an upgrade difficult.
-=======
-
 /// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.
->>>>>>> pg3
 pub const SAMPLE: &str = include_str!("sample.sql");
