@@ -13,6 +13,7 @@ mod language;
 pub mod operator;
 mod options;
 mod pg;
+mod pg_replication;
 mod rds;
 mod reads;
 mod secrets;
@@ -30,15 +31,21 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] =
-    &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE, stage::REHEARSAL, stage::LAB, stage::LOAD];
+pub const MODULES: &[&Module] = &[
+    &language::MODULE,
+    &pg::MODULE,
+    &pg_replication::MODULE,
+    &rds::MODULE,
+    &secrets::MODULE,
+    stage::REHEARSAL,
+    stage::LAB,
+    stage::LOAD,
+];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {
     types::register(engine);
     language::register_replacements(engine);
-    for module in MODULES {
-        module.register(engine, host);
-    }
+    Module::register_all(MODULES, engine, host);
     words::register(engine, host);
 }

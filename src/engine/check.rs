@@ -219,13 +219,14 @@ impl Check {
             counts.extend(own.get(name).into_iter().flatten().map(|count| count + usize::from(call.is_method)));
             return mismatch(name, &counts, given, known.keys().chain(own.keys()).map(String::as_str));
         };
-        if let Some(module) = MODULES.iter().find(|module| module.name == namespace) {
-            let function = module.functions.iter().find(|function| function.name == name);
+        if MODULES.iter().any(|module| module.name == namespace) {
+            let functions = || MODULES.iter().filter(|module| module.name == namespace).flat_map(|m| m.functions);
+            let function = functions().find(|function| function.name == name);
             let counts = function.map_or_else(BTreeSet::new, |function| {
                 let (least, most) = function.arity();
                 (least..=most).collect()
             });
-            let names = module.functions.iter().map(|function| function.name);
+            let names = functions().map(|function| function.name);
             return mismatch(&format!("{namespace}::{name}"), &counts, given, names);
         }
         if namespace == "global" {

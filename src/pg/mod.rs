@@ -8,12 +8,16 @@ mod failure;
 mod harmless;
 mod lexer;
 mod link;
+pub mod origin;
 mod param;
+pub mod publication;
 pub mod record;
 pub mod session;
 pub mod settings;
+pub mod slot;
 mod sql;
 mod state;
+pub mod subscription;
 pub mod target;
 mod tls;
 
