@@ -10,6 +10,7 @@ mod lexer;
 mod link;
 mod param;
 pub mod record;
+pub mod sequences;
 pub mod session;
 pub mod settings;
 mod sql;
