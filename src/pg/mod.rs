@@ -12,6 +12,7 @@ pub mod origin;
 mod param;
 pub mod publication;
 pub mod record;
+pub mod sequences;
 pub mod session;
 pub mod settings;
 pub mod slot;

@@ -59,6 +59,11 @@ impl Session {
         self.0.state.lock().await.live(&self.0).await.map(|_| ())
     }
 
+    /// The server's major version, known from the connection's start.
+    pub async fn major(&self) -> Result<i64> {
+        self.0.state.lock().await.live(&self.0).await.map(|link| i64::from(link.major))
+    }
+
     /// Closes the connection; the next statement opens a new one. An open transaction is rolled back by the server.
     pub async fn close(&self) {
         let mut state = self.0.state.lock().await;
