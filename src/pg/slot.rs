@@ -62,7 +62,7 @@ pub async fn create(session: &Session, name: &str, deadline: Duration) -> Result
         return Err(fail!(Code::ValueGuard, "the slot name {name:?} has {} bytes, wanted 1 to 63", name.len()));
     }
     let watcher = session.sibling().await;
-    if let Some(created) = clock::within(deadline, session.scalar(CREATE, &[name.into()])).await {
+    if let Some(created) = clock::within(deadline, Box::pin(session.scalar(CREATE, &[name.into()]))).await {
         return created;
     }
     let blockers = blockers(&watcher).await?;
