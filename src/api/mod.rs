@@ -13,6 +13,7 @@ mod language;
 pub mod operator;
 mod options;
 mod pg;
+mod pg_cutover;
 mod pg_replication;
 mod rds;
 mod reads;
@@ -35,6 +36,7 @@ pub const MODULES: &[&Module] = &[
     &language::MODULE,
     &pg::MODULE,
     &pg_replication::MODULE,
+    &pg_cutover::MODULE,
     &rds::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,

@@ -4,3 +4,4 @@ mod aws;
 mod lab;
 mod load;
 mod pg;
+mod rehearse;
