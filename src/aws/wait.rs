@@ -226,10 +226,10 @@ impl Rds {
         })
     }
 
-    /// Adds what RDS itself told meanwhile; the reason of a failed upgrade stands there.
+    /// Adds what RDS itself told meanwhile, the newest first; the reason of a failed upgrade stands there.
     async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
         match self.events(source, Some(since_ms)).await {
-            Ok(events) => events.iter().rev().take(5).rev().fold(error, |error, event| {
+            Ok(events) => events.iter().rev().take(5).fold(error, |error, event| {
                 error.detail("event", format!("{} {}", clock::text_of_ms(event.at_ms), event.message))
             }),
             Err(_) => error,
