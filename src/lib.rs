@@ -16,6 +16,7 @@
 
 pub mod aws;
 pub mod base;
+pub mod cli;
 pub mod lab;
 pub mod load;
 pub mod pg;
