@@ -37,7 +37,7 @@ pub use outage::{Lap, Spread};
 pub use plan::{Applications, Endpoint, Plan, Probes, Source};
 pub use prepare::prepare;
 pub use proof::Proof;
-pub use series::Tick;
+pub use series::{Beats, Tick};
 
 use crate::{
     base::{
