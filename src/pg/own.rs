@@ -106,7 +106,7 @@ pub async fn remove(session: &Session) -> Result<()> {
 
 /// Writes a marker of this kind and gives it back once it is durable.
 pub async fn mark(session: &Session, run: &str, kind: &str) -> Result<Mark> {
-    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, position AS lsn, redo_position AS redo \
+    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, own_position AS lsn, redo_position AS redo \
          FROM pgrun.mark($1::text, $2::text)";
     session.record(MARK, &[run.into(), kind.into()]).await
 }

@@ -98,7 +98,7 @@ END $$;
 
 -- The position is read before the row is written, so it lies before everything of this transaction. The lock makes
 -- markers follow one another: the position of the next one lies behind the commit of this one.
-CREATE OR REPLACE FUNCTION pgrun.mark(for_run text, of_kind text, OUT mark_id uuid, OUT position pg_lsn, OUT redo_position pg_lsn)
+CREATE OR REPLACE FUNCTION pgrun.mark(for_run text, of_kind text, OUT mark_id uuid, OUT own_position pg_lsn, OUT redo_position pg_lsn)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
@@ -109,9 +109,9 @@ BEGIN
     EXCEPTION WHEN insufficient_privilege THEN
         redo_position := NULL;
     END;
-    position := pg_current_wal_insert_lsn();
+    own_position := pg_current_wal_insert_lsn();
     INSERT INTO pgrun.marker (id, run, kind, target, lsn, redo, at)
-    VALUES (mark_id, for_run, of_kind, pgrun.target(), position, redo_position, clock_timestamp());
+    VALUES (mark_id, for_run, of_kind, pgrun.target(), own_position, redo_position, clock_timestamp());
 END $$;
 
 -- The way is told by the position of an origin: set it, and say where it is then.
