@@ -107,7 +107,8 @@ pub(super) const MODULE: Module = Module {
             example: "pg::logins(db).len() > 0 // => true",
             run: |call| {
                 let all = look(call, "reading who may log in", async |session| roles::logins(session).await)?;
-                let mut names: Vec<String> = all.into_iter().filter(|role| role.can_login).map(|role| role.name).collect();
+                let mut names: Vec<String> =
+                    all.into_iter().filter(|role| role.can_login).map(|role| role.name).collect();
                 names.sort();
                 Ok(convert::to_dynamic(&Value::from(names)))
             },
@@ -157,7 +158,8 @@ pub(super) const MODULE: Module = Module {
             example: "pg::reopen_fence(db)",
             run: |call| {
                 let run = run_id(call)?;
-                let decision = write(call, "opening the server again", async |session| fence::reopen(session, &run).await)?;
+                let decision =
+                    write(call, "opening the server again", async |session| fence::reopen(session, &run).await)?;
                 Ok(decision.map_or(Dynamic::UNIT, |decision| convert::map_to_dynamic(&decision.to_map())))
             },
         },

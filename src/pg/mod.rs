@@ -3,6 +3,7 @@
 mod calendar;
 mod conninfo;
 mod decode;
+mod difference;
 mod facts;
 mod failure;
 mod harmless;
@@ -21,7 +22,9 @@ mod state;
 pub mod subscription;
 pub mod target;
 mod tls;
+pub mod verify;
 
+pub use difference::{Change, Difference};
 pub use facts::ServerFacts;
 pub use link::Notice;
 pub use record::Record;

@@ -45,13 +45,13 @@ fn kept_folder(stdout: &str) -> PathBuf {
 
 /// The lab remembers what it was asked to make.
 fn nothing_was_done_twice(kept: &Path) {
-    let journal = files(&kept.join("home")).into_iter().find(|path| path.ends_with("journal.jsonl")).expect("a journal");
+    let journal =
+        files(&kept.join("home")).into_iter().find(|path| path.ends_with("journal.jsonl")).expect("a journal");
     let text = std::fs::read_to_string(journal).unwrap();
     let records: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let done = |name: &str| {
-        let is_it = |record: &&Json| {
-            record["kind"] == "done" && record["key"].as_array().unwrap().last().unwrap() == name
-        };
+        let is_it =
+            |record: &&Json| record["kind"] == "done" && record["key"].as_array().unwrap().last().unwrap() == name;
         records.iter().filter(is_it).count()
     };
     for step in ["create the snapshot", "upgrade the snapshot", "restore the snapshot as GREEN", "decide for GREEN"] {
