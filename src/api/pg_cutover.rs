@@ -61,7 +61,7 @@ pub(super) const MODULE: Module = Module {
             example: "pg::install_own(db); pg::mark(db, \"M1\").kind // => \"M1\"",
             run: |call| {
                 let (kind, run) = (call.text(1)?, run_id(call)?);
-                record(write(call, "writing a marker", async |session| own::mark(session, &run, &kind).await)?)
+                record(&write(call, "writing a marker", async |session| own::mark(session, &run, &kind).await)?)
             },
         },
         Function {
@@ -73,7 +73,7 @@ pub(super) const MODULE: Module = Module {
             example: "pg::install_own(db); pg::heartbeat(db).kind // => \"heartbeat\"",
             run: |call| {
                 let run = run_id(call)?;
-                record(write(call, "writing a heartbeat", async |session| own::heartbeat(session, &run).await)?)
+                record(&write(call, "writing a heartbeat", async |session| own::heartbeat(session, &run).await)?)
             },
         },
         Function {
@@ -132,7 +132,7 @@ pub(super) const MODULE: Module = Module {
             example: "try { pg::forbid_logins(db, []) } catch (e) { e.code != \"\" } // => true",
             run: |call| {
                 let (exceptions, run) = (call.texts(1)?, run_id(call)?);
-                record(write(call, "closing a copy", async |session| fence::forbid(session, &run, &exceptions).await)?)
+                record(&write(call, "closing a copy", async |session| fence::forbid(session, &run, &exceptions).await)?)
             },
         },
         Function {
@@ -146,7 +146,7 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let (exceptions, deadline, run) = (call.texts(1)?, call.duration(2)?, run_id(call)?);
                 let doing = "closing the server";
-                record(write(call, doing, async |session| fence::close(session, &run, &exceptions, deadline).await)?)
+                record(&write(call, doing, async |session| fence::close(session, &run, &exceptions, deadline).await)?)
             },
         },
         Function {
@@ -173,7 +173,7 @@ pub(super) const MODULE: Module = Module {
             example: "try { pg::decide(db) } catch (e) { e.code != \"\" } // => true",
             run: |call| {
                 let run = run_id(call)?;
-                record(write(call, "deciding", async |session| fence::decide(session, &run).await)?)
+                record(&write(call, "deciding", async |session| fence::decide(session, &run).await)?)
             },
         },
         Function {
@@ -261,7 +261,7 @@ pub(super) fn run_id(call: &Call) -> Result<String> {
 }
 
 /// A record as scripts see it.
-pub(super) fn record(record: impl Record) -> Result<Dynamic> {
+pub(super) fn record(record: &impl Record) -> Result<Dynamic> {
     Ok(convert::map_to_dynamic(&record.to_map()))
 }
 
@@ -304,7 +304,7 @@ fn try_login(call: &Call) -> Result<Dynamic> {
 fn open_logins(call: &Call) -> Result<Dynamic> {
     let (green, blue) = (db(call, 0)?, db(call, 1)?);
     let run = run_id(call)?;
-    record(write_all(call, "opening logins", &[&green, &blue], async |sessions| {
+    record(&write_all(call, "opening logins", &[&green, &blue], async |sessions| {
         let missing = || fail!(Code::Refused, "the run `{run}` has made no decision there");
         let decision = fence::decision(sessions[1], &run).await?.ok_or_else(missing)?;
         fence::open(sessions[0], &decision).await

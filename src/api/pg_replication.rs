@@ -8,13 +8,27 @@ use super::{
     convert,
     function::{Call, Effect, Function, Module},
     options::Options,
-    pg::{look, write},
+    pg::{db, look, write, write_all},
 };
 use crate::{
-    base::{Lsn, Result, Value, span},
-    pg::{Parts, Record, SslMode, Target, origin, publication, slot, subscription},
+    base::{
+        Code, Lsn, Result, Value,
+        poll::{self, Patience, Seen},
+        span,
+    },
+    fail,
+    pg::{
+        Parts, Record, SslMode, Target, origin,
+        publication::{self, Scope},
+        slot,
+        subscription::{self, NewSubscription},
+    },
 };
 
+/// How long a slot that its reader is leaving may stay active before its drop is given up.
+const LEAVING: Patience = Patience { every: Duration::from_millis(50), deadline: Duration::from_secs(15) };
+/// How long an apply worker gets to appear.
+const STARTING: Patience = Patience { every: Duration::from_millis(50), deadline: Duration::from_secs(30) };
 /// Waiting for transactions that hold up a new slot: longer than any web request, shorter than a night.
 const SLOT_DEADLINE: Duration = Duration::from_secs(240);
 
@@ -32,7 +46,9 @@ pub(super) const MODULE: Module = Module {
             example: "pg::create_publication(db, \"example\")",
             run: |call| {
                 let name = call.text(1)?;
-                write(call, "publishing", async |session| publication::create(session, &name).await)?;
+                write(call, "publishing", async |session| {
+                    publication::create(session, &name, Scope::AllTables, false).await
+                })?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -45,7 +61,9 @@ pub(super) const MODULE: Module = Module {
             example: "pg::drop_publication(db, \"example\")",
             run: |call| {
                 let name = call.text(1)?;
-                write(call, "dropping a publication", async |session| publication::drop(session, &name).await)?;
+                write(call, "dropping a publication", async |session| {
+                    publication::drop(session, &name).await.map(drop)
+                })?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -59,7 +77,7 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let name = call.text(1)?;
                 let lsn =
-                    write(call, "creating a slot", async |session| slot::create(session, &name, SLOT_DEADLINE).await)?;
+                    write(call, "creating a slot", async |session| Box::pin(slot::create(session, &name, SLOT_DEADLINE)).await)?;
                 Ok(Dynamic::from(lsn))
             },
         },
@@ -72,7 +90,7 @@ pub(super) const MODULE: Module = Module {
             example: "pg::drop_slot(db, \"example\")",
             run: |call| {
                 let name = call.text(1)?;
-                write(call, "dropping a slot", async |session| slot::drop(session, &name).await)?;
+                write(call, "dropping a slot", async |session| slot::drop(session, &name, LEAVING).await.map(drop))?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -81,11 +99,11 @@ pub(super) const MODULE: Module = Module {
             parameters: "db, name",
             gives: "a map, or () when there is none",
             effect: Effect::Reads,
-            doc: "A slot: name active active_pid restart_lsn confirmed_flush_lsn wal_status lag_bytes kept_bytes.",
+            doc: "A slot: name active_pid restart_lsn confirmed_flush wal_status kept_bytes safe_wal_size and more.",
             example: "pg::slot(db, \"none\") // => ()",
             run: |call| {
                 let name = call.text(1)?;
-                let found = look(call, "reading a slot", async |session| slot::find(session, &name).await)?;
+                let found = look(call, "reading a slot", async |session| slot::state(session, &name).await)?;
                 Ok(found.map_or(Dynamic::UNIT, |slot| convert::map_to_dynamic(&slot.to_map())))
             },
         },
@@ -103,14 +121,13 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "create_subscription",
-            parameters: "db, name, publisher, password, options",
+            parameters: "db, publisher, name, address, password, options",
             gives: "()",
             effect: Effect::Writes,
-            doc: "Subscribes a database to `#{ host, port, database, user, sslmode }`, disabled and copying nothing: \
-                  #{ publication, slot }. The password reaches no log and no statistics of statements.",
-            example: "try { pg::create_subscription(db, \"s\", #{ host: \"127.0.0.1\", port: 1, database: \"x\", user: \"u\", \
-                      sslmode: \"prefer\" }, random_password(), #{ publication: \"p\", slot: \"s\" }) } catch (e) { e.code } \
-                      // => \"pg_sql\"",
+            doc: "Subscribes a database to a publisher that its server finds at #{ host, port, database, user, sslmode }, \
+                  disabled and copying nothing: #{ publication, slot }. The password reaches no log and no statistics.",
+            example: "try { pg::create_subscription(db, db, \"s\", #{ host: \"127.0.0.1\", database: \"x\", user: \"u\" }, \
+                      random_password(), #{ publication: \"p\", slot: \"s\" }) } catch (e) { e.code } // => \"require_failed\"",
             run: create_subscription,
         },
         Function {
@@ -122,7 +139,9 @@ pub(super) const MODULE: Module = Module {
             example: "pg::drop_subscription(db, \"none\")",
             run: |call| {
                 let name = call.text(1)?;
-                write(call, "dropping a subscription", async |session| subscription::drop(session, &name).await)?;
+                write(call, "dropping a subscription", async |session| {
+                    subscription::drop(session, &name).await.map(drop)
+                })?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -131,12 +150,12 @@ pub(super) const MODULE: Module = Module {
             parameters: "db, name",
             gives: "a map, or () when there is none",
             effect: Effect::Reads,
-            doc: "A subscription of this database: name origin enabled slot worker_pid unready tables position.",
+            doc: "A subscription of this database: name enabled slot workers apply_pid tables ready apply_errors and more.",
             example: "pg::subscription(db, \"none\") // => ()",
             run: |call| {
                 let name = call.text(1)?;
                 let found =
-                    look(call, "reading a subscription", async |session| subscription::find(session, &name).await)?;
+                    look(call, "reading a subscription", async |session| subscription::state(session, &name).await)?;
                 Ok(found.map_or(Dynamic::UNIT, |found| convert::map_to_dynamic(&found.to_map())))
             },
         },
@@ -146,11 +165,12 @@ pub(super) const MODULE: Module = Module {
             gives: "the position, an lsn",
             effect: Effect::Writes,
             doc: "Sets from where a disabled subscription asks for changes, and reads it back.",
-            example: "try { pg::set_origin(db, \"none\", lsn(\"0/1\")) } catch (e) { e.code } // => \"require_failed\"",
+            example: "try { pg::set_origin(db, \"none\", lsn(\"0/1\")) } catch (e) { e.sqlstate } // => \"42704\"",
             run: |call| {
                 let (name, position) = (call.text(1)?, call.lsn(2)?);
-                let set =
-                    write(call, "setting an origin", async |session| origin::set(session, &name, position).await)?;
+                let set = write(call, "setting an origin", async |session| {
+                    origin::advance(session, &name, position).await.map(|()| position)
+                })?;
                 Ok(Dynamic::from(set))
             },
         },
@@ -168,36 +188,59 @@ pub(super) const MODULE: Module = Module {
 };
 
 fn create_subscription(call: &Call) -> Result<Dynamic> {
-    let (name, password) = (call.text(1)?, call.secret(3)?);
-    let publisher = Options::read(call, 2, &["host", "port", "database", "user", "sslmode"])?;
-    let options = Options::read(call, 4, &["publication", "slot"])?;
-    let (publication, slot) = (options.need("publication")?, options.need("slot")?);
-    let port = publisher.int("port")?.and_then(|port| u16::try_from(port).ok());
+    let (subscriber, publisher) = (db(call, 0)?, db(call, 1)?);
+    let (name, password) = (call.text(2)?, call.secret(4)?);
+    let address = Options::read(call, 3, &["host", "port", "database", "user", "sslmode"])?;
+    let options = Options::read(call, 5, &["publication", "slot"])?;
+    let (publications, slot) = ([options.need("publication")?], options.need("slot")?);
     let target = Target::from_parts(Parts {
-        host: publisher.need("host")?,
-        port,
-        database: publisher.need("database")?,
-        user: publisher.need("user")?,
+        host: address.need("host")?,
+        port: address.int("port")?.and_then(|port| u16::try_from(port).ok()),
+        database: address.need("database")?,
+        user: address.need("user")?,
         password: Some(password),
-        ssl_mode: publisher.text("sslmode")?.map(|mode| SslMode::parse(&mode)).transpose()?,
+        ssl_mode: address.text("sslmode")?.map(|mode| SslMode::parse(&mode)).transpose()?,
         ..Parts::default()
     })?;
-    write(call, "creating a subscription", async |session| {
-        subscription::create(session, &name, &target, &publication, &slot).await
+    write_all(call, "creating a subscription", &[&subscriber, &publisher], async |sessions| {
+        let new = NewSubscription {
+            name: &name,
+            publisher: &target,
+            root_cert_there: None,
+            slot: &slot,
+            publications: &publications,
+            enabled: false,
+            copy_data: false,
+        };
+        subscription::create(sessions[0], sessions[1], &new).await
     })?;
     Ok(Dynamic::UNIT)
 }
 
 fn enable_subscription(call: &Call) -> Result<Dynamic> {
     let name = call.text(1)?;
-    let origin: Option<Lsn> = match call.has(2) {
+    let wanted: Option<Lsn> = match call.has(2) {
         true => call.map(2)?.get("origin").and_then(|value| match value {
             Value::Lsn(lsn) => Some(*lsn),
             _ => None,
         }),
         false => None,
     };
-    let enabled =
-        write(call, "enabling a subscription", async |session| subscription::enable(session, &name, origin).await)?;
+    let enabled = write(call, "enabling a subscription", async |session| {
+        let missing = || fail!(Code::RequireFailed, "there is no subscription `{name}`");
+        let before = subscription::state(session, &name).await?.ok_or_else(missing)?;
+        // An advance of the origin that a crash has lost would begin at the wrong place.
+        if let Some(wanted) = wanted
+            && !before.enabled
+        {
+            origin::require_at(session, &name, wanted).await?;
+        }
+        subscription::enable(session, &name).await?;
+        poll::until(&format!("the worker of subscription `{name}`"), STARTING, async || {
+            let now = subscription::state(session, &name).await?.ok_or_else(missing)?;
+            Ok(if now.apply_pid.is_some() { Seen::Ready(now) } else { Seen::NotYet("no worker".into()) })
+        })
+        .await
+    })?;
     Ok(convert::map_to_dynamic(&enabled.to_map()))
 }

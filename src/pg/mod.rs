@@ -1,20 +1,25 @@
 //! PostgreSQL in async Rust: connecting, typed rows, and the primitives of replication, roles and sequences. No Rhai.
 
 mod calendar;
+mod conceal;
 mod conninfo;
 mod decode;
 mod difference;
 mod facts;
 mod failure;
+pub mod fence;
 mod harmless;
 mod lexer;
 mod link;
 pub mod origin;
+pub mod own;
 mod param;
 pub mod publication;
 pub mod record;
+pub mod roles;
 pub mod sequences;
 pub mod session;
+pub mod sessions;
 pub mod settings;
 pub mod slot;
 mod sql;

@@ -1,31 +1,59 @@
-//! The replication origin of a subscription: from where its worker asks for changes.
+//! Replication origins of subscriptions: how far a subscriber believes to have come.
+//!
+//! Needs EXECUTE on the `pg_replication_origin_*` functions: superusers and `rds_superuser` have it; since 14 it can be
+//! granted.
 
-use super::{session::Session, subscription};
+use super::session::Session;
 use crate::{
-    base::{Code, Lsn, Result},
+    base::{Code, Lsn, Result, Value},
     fail,
 };
 
-/// Sets the origin of a disabled subscription and reads it back. The worker then skips every transaction whose commit
-/// record begins before this position (`snapbuild.c`, `SnapBuildXactNeedsSkip`). May go backwards. Needs EXECUTE on
-/// `pg_replication_origin_advance`: a superuser, or on RDS a member of `rds_superuser`.
+/// How far the subscription's apply worker has come, from the shared state that a start reads; absent if it never ran.
 ///
 /// # Errors
-/// `require_failed` when the subscription is missing, enabled, or the position reads back differently.
-pub async fn set(session: &Session, name: &str, position: Lsn) -> Result<Lsn> {
-    const SET: &str = "SELECT pg_replication_origin_advance($1, $2)";
-    const READ: &str = "SELECT pg_replication_origin_progress($1, true)";
-    let missing = || fail!(Code::RequireFailed, "there is no subscription `{name}`");
-    let found = subscription::find(session, name).await?.ok_or_else(missing)?;
-    if found.enabled {
-        return Err(fail!(Code::RequireFailed, "the subscription `{name}` is enabled: its origin is not moved")
-            .hint("disable it first"));
+/// `pg_sql` 42704 if there is no such subscription in this database.
+pub async fn position(session: &Session, subscription: &str) -> Result<Option<Lsn>> {
+    const POSITION: &str = "SELECT pg_replication_origin_progress($1, false)";
+    let name = name(session, subscription).await?;
+    session.scalar(POSITION, &[Value::Text(name)]).await
+}
+
+/// Sets the position from which a *disabled* subscription goes on, durably, and reads it back.
+///
+/// PostgreSQL lets it go backward too, and writes the advance to the log without flushing it; the transaction id that is
+/// taken here makes the commit flush it (`synchronous_commit = on` in every session of pgrun).
+///
+/// # Errors
+/// `pg_sql` 55006 while an apply worker holds the origin; `require_failed` if another position is read back.
+pub async fn advance(session: &Session, subscription: &str, to: Lsn) -> Result<()> {
+    const ADVANCE: &str = "SELECT pg_replication_origin_advance($1, $2), pg_current_xact_id()::text";
+    let name = name(session, subscription).await?;
+    session.execute(ADVANCE, &[Value::Text(name), Value::Lsn(to)]).await?;
+    require_at(session, subscription, to).await
+}
+
+/// Proves the position immediately before a subscription is enabled.
+///
+/// # Errors
+/// `require_failed` with both positions.
+pub async fn require_at(session: &Session, subscription: &str, wanted: Lsn) -> Result<()> {
+    match position(session, subscription).await? {
+        Some(at) if at == wanted => Ok(()),
+        at => {
+            let at = at.map_or_else(|| "nowhere".to_owned(), |at| at.to_string());
+            Err(fail!(Code::RequireFailed, "the origin of `{subscription}` is at {at}, wanted {wanted}"))
+        }
     }
-    session.query(SET, &[found.origin.as_str().into(), position.into()]).await?;
-    let read: Option<Lsn> = session.scalar(READ, &[found.origin.as_str().into()]).await?;
-    if read == Some(position) {
-        return Ok(position);
-    }
-    let read = read.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string());
-    Err(fail!(Code::RequireFailed, "the origin of `{name}` reads back as {read}, wanted {position}"))
+}
+
+/// `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
+async fn name(session: &Session, subscription: &str) -> Result<String> {
+    const NAME: &str = "SELECT 'pg_' || s.oid FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
+         WHERE d.datname = current_database() AND s.subname = $1";
+    let names = session.texts(NAME, &[Value::from(subscription)]).await?;
+    names.into_iter().next().ok_or_else(|| {
+        fail!(Code::PgSql, "there is no subscription `{subscription}` on {}", session.target().label())
+            .detail("sqlstate", "42704")
+    })
 }

@@ -4,10 +4,7 @@
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
 //! the apply worker. The SQL stands in `own.sql` and `fence.sql`.
 
-use super::{
-    record::record,
-    session::Session,
-};
+use super::{record::record, session::Session};
 use crate::{
     base::{Code, Error, Lsn, Result, Value, ident},
     fail,
