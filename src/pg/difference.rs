@@ -64,16 +64,19 @@ pub(super) trait Comparable {
     fn show(&self, other: Option<&Self>) -> String;
 }
 
+/// What the two sides have under one key.
+type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
+
 /// All differences, by kind and name.
 pub(super) fn differences<T: Comparable>(there: &[T], here: &[T]) -> Vec<Difference> {
-    let mut pairs: BTreeMap<(String, String), (Option<&T>, Option<&T>)> = BTreeMap::new();
+    let mut pairs: BTreeMap<(String, String), Pair<'_, T>> = BTreeMap::new();
     for item in there {
         pairs.entry(item.key()).or_default().0 = Some(item);
     }
     for item in here {
         pairs.entry(item.key()).or_default().1 = Some(item);
     }
-    let difference = |((kind, name), pair): ((String, String), (Option<&T>, Option<&T>))| {
+    let difference = |((kind, name), pair): ((String, String), Pair<'_, T>)| {
         let what = match pair {
             (Some(there), Some(here)) if there.equals(here) => return None,
             (Some(_), Some(_)) => Change::Changed,

@@ -222,9 +222,10 @@ mod tests {
         assert_eq!(there.checksum, "ffffffffffffffff");
         assert_eq!(counted(&table("t", 0), &sum("18446744073709551617")).unwrap().checksum, "0000000000000001");
         let here = counted(&table("t", 0), &sum("1")).unwrap();
-        let found = compare(&[there.clone()], &[here]);
+        let found = compare(std::slice::from_ref(&there), &[here]);
         assert_eq!(found[0].name, "\"Öl\".t");
         assert_eq!(found[0].there.as_deref(), Some("2 rows, checksum ffffffffffffffff"));
-        assert!(compare(&[there.clone()], &[there]).is_empty());
+        let same = std::slice::from_ref(&there);
+        assert!(compare(same, same).is_empty());
     }
 }
