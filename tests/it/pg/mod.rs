@@ -1,6 +1,8 @@
 //! Tests of `pgrun::pg` against real servers.
 
 mod fixture;
+mod replication;
+mod roles;
 mod sequences;
 mod session;
 mod tls;
