@@ -152,7 +152,7 @@ impl Link {
     pub(super) async fn open(target: &Target, application: &str, notices: Notices) -> Result<Self> {
         let tls = tls::connector(target)?;
         let config = config(target, application);
-        let opening = clock::within(target.connect_timeout, config.connect(tls.clone())).await;
+        let opening = clock::within(target.connect_timeout, Box::pin(config.connect(tls.clone()))).await;
         let (client, connection) =
             opening.ok_or_else(|| failure::too_slow(target))?.map_err(|error| failure::connecting(target, &error))?;
         let version = connection.parameter("server_version").unwrap_or_default();

@@ -174,8 +174,8 @@ impl Inner {
             let begun = clock::instant();
             let mut running = Running(Some(&mut *state));
             let outcome = match running.link() {
-                Some(link) if limit.is_zero() => Some(link.perform(sql, request).await),
-                Some(link) => clock::within(limit + ANSWER_GRACE, link.perform(sql, request)).await,
+                Some(link) if limit.is_zero() => Some(Box::pin(link.perform(sql, request)).await),
+                Some(link) => clock::within(limit + ANSWER_GRACE, Box::pin(link.perform(sql, request))).await,
                 None => return Err(fail!(Code::Internal, "a session without a connection")),
             };
             let Some(outcome) = outcome else {

@@ -200,7 +200,7 @@ async fn a_subscription_leaks_no_password() {
 
         let text = password.expose();
         let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        let hex: String = text.bytes().map(|b| format!("{b:02x}")).collect();
+        let hex = text.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
         let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &text[..24]);
         let core = text.rsplit('é').next().unwrap();
         let mut places =
