@@ -12,7 +12,6 @@ mod harmless;
 mod lexer;
 mod link;
 pub mod origin;
-pub mod own;
 mod param;
 pub mod publication;
 pub mod record;
