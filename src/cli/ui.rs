@@ -243,6 +243,7 @@ impl Operator for Ui {
                 line.phases.truncate(depth);
                 line.phases.push((name, false));
             }
+            Notice::PhaseLeft { depth } => self.line().phases.truncate(depth),
             Notice::Begun { depth, name } => {
                 self.headings(depth);
                 {
