@@ -85,27 +85,33 @@ async fn a_killed_lab_is_taken_up_again() {
     let mode = |name: &str| std::fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("world.json"), mode("lab.log")), (0o600, 0o600), "they may hold secrets");
 
-    // Killed while it copied: the server stands still.
+    // Killed while it copied: the server stands still. And while it made another instance: that begins anew.
+    super::stage::create(&rds, "two", &from.to_string()).await;
     server.signal(Signal::SIGSTOP);
     kill(&first.process);
     assert!(lab::running(&dir).is_none());
     let second = lab::up(&dir, program(&dir)).await.unwrap();
     assert_eq!(second.url, first.url, "who has the address in the environment finds it again");
-    assert_eq!(servers(&dir), std::slice::from_ref(&server), "adopted, not restarted");
+    assert!(server.is_alive() && servers(&dir).contains(&server), "adopted, not restarted");
     assert_eq!(number(&connect(&address).await, "SELECT i FROM kept").await, 7);
     let value = secrets.get_secret_value().secret_id("app").send().await.unwrap();
     assert_eq!(value.secret_string(), Some("kept"));
     assert_eq!(lab::up(&dir, program(&dir)).await.unwrap().process, second.process, "one lab is enough");
 
+    settle(&rds, "two", "available").await;
     rds.create_db_snapshot().db_instance_identifier("one").db_snapshot_identifier("s").send().await.unwrap();
     snapshot_settles(&rds, "s", "available").await;
     rds.modify_db_snapshot().db_snapshot_identifier("s").engine_version(to.to_string()).send().await.unwrap();
     poll::until("the copy's server", poll::Patience::ms(5, 60_000), async || {
         let count = servers(&dir).len();
-        Ok(if count > 1 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(count.to_string()) })
+        Ok(if count > 2 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(count.to_string()) })
     })
     .await
     .unwrap();
+    // The worst moment: the server's processes stand still, and both the lab and the postmaster are killed.
+    for backend in server.descendants() {
+        backend.signal(Signal::SIGSTOP);
+    }
     kill(&second.process);
     kill(&server);
     let third = lab::up(&dir, program(&dir)).await.unwrap();
@@ -118,7 +124,7 @@ async fn a_killed_lab_is_taken_up_again() {
     assert!(!third.process.is_alive() && servers(&dir).is_empty());
     assert!(!lab::down(&dir).await.unwrap(), "nothing is left to stop");
     let status = lab::status(&dir).unwrap();
-    assert!(status.running.is_none() && status.instances.len() == 1 && status.snapshots.len() == 1);
+    assert!(status.running.is_none() && status.instances.len() == 2 && status.snapshots.len() == 1);
 }
 
 #[derive(Parser)]
