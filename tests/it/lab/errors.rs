@@ -60,9 +60,9 @@ async fn states_are_guarded() {
     let stage = Stage::set().await;
     let rds = &stage.rds;
     create(rds, "one", &from.to_string()).await;
-    let state = "InvalidDBInstanceState 400";
+    let busy = "InvalidDBInstanceState 400";
     let snapshot = |id: &str| rds.create_db_snapshot().db_instance_identifier("one").db_snapshot_identifier(id).send();
-    assert_eq!(refused(snapshot("s").await), state, "it is being created");
+    assert_eq!(refused(snapshot("s").await), busy, "it is being created");
     let log = rds.describe_db_log_files().db_instance_identifier("one").send().await;
     assert_eq!(refused(log), "DBInstanceNotReady 400");
     let again = rds.create_db_instance().db_instance_identifier("ONE").db_instance_class("db.t4g.micro");
@@ -70,13 +70,13 @@ async fn states_are_guarded() {
     assert_eq!(refused(again), "DBInstanceAlreadyExists 400");
     settle(rds, "one", "available").await;
 
-    assert_eq!(refused(rds.start_db_instance().db_instance_identifier("one").send().await), state);
+    assert_eq!(refused(rds.start_db_instance().db_instance_identifier("one").send().await), busy);
     let file = |name: &str| rds.download_db_log_file_portion().db_instance_identifier("one").log_file_name(name).send();
     for name in ["error/nothing", "error/../../../world.json", "../world.json", "error/.."] {
         assert_eq!(refused(file(name).await), "DBLogFileNotFoundFault 404", "{name}");
     }
     snapshot("s").await.unwrap();
-    assert_eq!(refused(snapshot("t").await), state, "it is backing up");
+    assert_eq!(refused(snapshot("t").await), busy, "it is backing up");
     let upgrade = |version: String| rds.modify_db_snapshot().db_snapshot_identifier("s").engine_version(version).send();
     assert_eq!(refused(upgrade(to.to_string()).await), "InvalidDBSnapshotState 400");
     snapshot_settles(rds, "s", "available").await;
@@ -97,7 +97,7 @@ async fn states_are_guarded() {
     assert_eq!(refused(delete().skip_final_snapshot(true).send().await), combination, "it is protected");
     protect(false).await.unwrap();
     delete().skip_final_snapshot(true).send().await.unwrap();
-    assert_eq!(refused(delete().skip_final_snapshot(true).send().await), state);
+    assert_eq!(refused(delete().skip_final_snapshot(true).send().await), busy);
     settle(rds, "one", "deleted").await;
 }
 
