@@ -2,5 +2,7 @@
 
 mod aws;
 mod lab;
+mod language;
 mod load;
 mod pg;
+mod pgrun;
