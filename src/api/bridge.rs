@@ -5,7 +5,7 @@
 
 use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, Position};
 
-use crate::base::{Code, Error, Kind, error::FACTS};
+use crate::base::{Code, Error, Kind};
 
 /// An error on its way through the script.
 pub type Raised = Box<EvalAltResult>;
@@ -16,6 +16,9 @@ pub type Script<T> = Result<T, Raised>;
 /// An error that no script can catch.
 #[derive(Clone)]
 struct Halt(Error);
+
+/// The keys of an error's map that are not facts of the error.
+const OWN_KEYS: [&str; 6] = ["code", "message", "hint", "unknown", "source", "line"];
 
 /// How a block of script ended.
 pub enum Ended {
@@ -44,7 +47,7 @@ pub fn settle(result: Script<Dynamic>) -> Ended {
 #[must_use]
 pub fn raise(error: Error, source: Option<&str>, at: Position) -> Raised {
     let stops = matches!(error.code().kind(), Kind::Refused | Kind::Paused | Kind::Stopped);
-    if stops || matches!(error.code(), Code::JournalWrite | Code::Declined | Code::Internal) {
+    if stops || is_phase_limit(&error) || matches!(error.code(), Code::JournalWrite | Code::Declined | Code::Internal) {
         return halt(error, at);
     }
     let mut map = Map::new();
@@ -54,13 +57,35 @@ pub fn raise(error: Error, source: Option<&str>, at: Position) -> Raised {
     map.insert("unknown".into(), error.is_unknown().into());
     map.insert("source".into(), source.map_or(Dynamic::UNIT, Into::into));
     map.insert("line".into(), at.line().and_then(|line| i64::try_from(line).ok()).map_or(Dynamic::UNIT, Into::into));
-    for name in FACTS {
-        match error.fact(name) {
-            Some(fact) => drop(map.insert(name.into(), fact.into())),
-            None => drop(map.entry(name.into()).or_insert(Dynamic::UNIT)),
+    // Asking a map for a key that it lacks is an error, so the facts that scripts ask for are always there.
+    for name in ["sqlstate", "aws_code", "request_id"] {
+        map.insert(name.into(), Dynamic::UNIT);
+    }
+    for (name, fact) in error.details() {
+        if !OWN_KEYS.contains(&name.as_ref()) {
+            map.insert(name.as_ref().into(), fact.as_str().into());
         }
     }
     Box::new(EvalAltResult::ErrorRuntime(map.into(), at))
+}
+
+/// In a timeout's facts: the deadline that passed was a phase's, so the script cannot catch the error.
+pub const PHASE_LIMIT: (&str, &str) = ("limit", "phase");
+
+/// True for a timeout of a phase.
+#[must_use]
+pub fn is_phase_limit(error: &Error) -> bool {
+    error.fact(PHASE_LIMIT.0) == Some(PHASE_LIMIT.1)
+}
+
+/// Where an error was raised first, if the script threw it again since: source and line.
+#[must_use]
+pub fn first_place(raised: &EvalAltResult) -> Option<(String, u16)> {
+    let EvalAltResult::ErrorRuntime(thrown, _) = raised else { return None };
+    let map = thrown.read_lock::<Map>()?;
+    let source = map.get("source")?.clone().try_cast::<ImmutableString>()?;
+    let line = u16::try_from(map.get("line")?.as_int().ok()?).ok()?;
+    Some((source.to_string(), line))
 }
 
 /// Raises an error that no script can catch.
@@ -123,9 +148,9 @@ fn thrown_facts(thrown: &Dynamic) -> Error {
     if let Some(hint) = text("hint") {
         error = error.hint(hint.as_str());
     }
-    for name in FACTS.into_iter().filter(|name| !matches!(*name, "source" | "line")) {
+    for name in map.keys().filter(|name| !OWN_KEYS.contains(&name.as_str())) {
         if let Some(fact) = text(name) {
-            error = error.detail(name, fact.as_str());
+            error = error.detail(name.to_string(), fact.as_str());
         }
     }
     let unknown = map.get("unknown").and_then(|d| d.as_bool().ok()).unwrap_or(false);

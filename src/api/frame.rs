@@ -23,6 +23,7 @@ pub struct Frame {
     place: Place,
     limits: Arc<Vec<Limit>>,
     never_ask: bool,
+    step: Option<Arc<Key>>,
 }
 
 /// What the script may do at a place.
@@ -124,6 +125,18 @@ impl Frame {
     #[must_use]
     pub fn in_branch(&self, number: usize) -> Self {
         Self { path: Arc::new(self.key(&format!("branch {number}"))), ..self.clone() }
+    }
+
+    /// The same place, inside a step: what it creates bears the step's name.
+    #[must_use]
+    pub fn at_step(&self, key: &Key) -> Self {
+        Self { step: Some(Arc::new(key.clone())), ..self.clone() }
+    }
+
+    /// The identity of the step that the place is in.
+    #[must_use]
+    pub fn step(&self) -> Option<&Key> {
+        self.step.as_deref()
     }
 
     /// The frame of a step's body or undo clause.

@@ -137,13 +137,13 @@ impl Call<'_> {
 
     /// Waits for the world. The one door: a read needs a step, a write a step's body; the first write makes the step's
     /// intent durable and claims its target.
-    pub fn wait<T>(&self, doing: &str, target: Option<&str>, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.enter(target)?;
+    pub fn wait<T>(&self, doing: &str, targets: &[String], work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.enter(targets)?;
         self.host.wait(&self.frame, doing, work)
     }
 
     /// Checks that the place of the call allows the function's effect, and prepares a write.
-    pub fn enter(&self, target: Option<&str>) -> Result<()> {
+    pub fn enter(&self, targets: &[String]) -> Result<()> {
         let name = self.function.name;
         match self.function.effect {
             Effect::Pure => Ok(()),
@@ -155,7 +155,7 @@ impl Call<'_> {
                     return Err(fail!(Code::StepRule, "`{name}` changes the world, which only a step's body may do")
                         .hint(format!("put it into a step: step \"change\" {{ {name}(..) }}")));
                 };
-                if let Some(target) = target {
+                for target in targets {
                     self.host.run()?.claim(target)?;
                 }
                 work.begin()

@@ -9,12 +9,15 @@ use std::{
 };
 
 use super::{
+    bridge::PHASE_LIMIT,
     frame::Frame,
     operator::{Answer, Notice, Operator, Question},
+    stage::Stage,
     stop::Stop,
     undo::UndoStack,
 };
 use crate::{
+    aws::{self, Aws},
     base::{Code, Config, Error, Redactor, Result, clock, span},
     fail,
     journal::{Key, Run},
@@ -46,6 +49,10 @@ pub struct Parts {
     pub params: rhai::Map,
     /// Folders.
     pub config: Config,
+    /// Where AWS is; by the SDK's own rules where nothing is said.
+    pub aws: aws::Settings,
+    /// The stage, in a rehearsal.
+    pub stage: Option<Arc<Stage>>,
 }
 
 struct Inner {
@@ -53,13 +60,16 @@ struct Inner {
     undo: UndoStack,
     seen: Mutex<BTreeSet<Key>>,
     rewinding: AtomicBool,
+    aws: Aws,
 }
 
 impl Host {
     /// A host for one run.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let aws = Aws::connect(parts.aws.clone(), parts.redactor.clone());
         let inner = Inner {
+            aws,
             parts,
             undo: UndoStack::default(),
             seen: Mutex::new(BTreeSet::new()),
@@ -96,6 +106,18 @@ impl Host {
     #[must_use]
     pub fn params(&self) -> &rhai::Map {
         &self.inner.parts.params
+    }
+
+    /// AWS: region and credentials are looked for at the first call.
+    #[must_use]
+    pub fn aws(&self) -> &Aws {
+        &self.inner.aws
+    }
+
+    /// The stage, in a rehearsal.
+    #[must_use]
+    pub fn stage(&self) -> Option<&Stage> {
+        self.inner.parts.stage.as_deref()
     }
 
     /// The undo clauses of finished steps.
@@ -180,14 +202,11 @@ impl Host {
     }
 }
 
-/// `limit: phase` in a timeout's facts: the script cannot catch it.
-pub const PHASE_LIMIT: &str = "phase";
-
 fn out_of_time(limit: Option<&super::frame::Limit>, doing: &str) -> Error {
     let Some(limit) = limit else { return fail!(Code::Timeout, "{doing} took too long") };
     let given = span::duration_text(limit.given);
     let error = fail!(Code::Timeout, "the {given} of {} passed while {doing}", limit.of);
-    if limit.is_phase { error.detail("limit", PHASE_LIMIT) } else { error }
+    if limit.is_phase { error.detail(PHASE_LIMIT.0, PHASE_LIMIT.1) } else { error }
 }
 
 fn is_yes(text: &str) -> bool {

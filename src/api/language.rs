@@ -105,7 +105,7 @@ pub(super) const MODULE: Module = Module {
             effect: Effect::Reads,
             doc: "The wall clock in UTC (RFC 3339). It stands in a step, so a resumed run sees the same time.",
             example: "now().len() // => 24",
-            run: |call| call.wait("reading the clock", None, async { Ok(clock::now_text().into()) }),
+            run: |call| call.wait("reading the clock", &[], async { Ok(clock::now_text().into()) }),
         },
         Function {
             name: "uuid",
@@ -114,7 +114,7 @@ pub(super) const MODULE: Module = Module {
             effect: Effect::Reads,
             doc: "A new random UUID. It stands in a step, so a resumed run sees the same one.",
             example: "uuid().len() // => 36",
-            run: |call| call.wait("drawing a UUID", None, async { Ok(uuid::Uuid::new_v4().to_string().into()) }),
+            run: |call| call.wait("drawing a UUID", &[], async { Ok(uuid::Uuid::new_v4().to_string().into()) }),
         },
         Function {
             name: "random_password",
@@ -139,7 +139,7 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let duration = call.duration(0)?;
                 let doing = format!("sleeping {}", span::duration_text(duration));
-                call.wait(&doing, None, async {
+                call.wait(&doing, &[], async {
                     clock::sleep(duration).await;
                     Ok(Dynamic::UNIT)
                 })
@@ -235,7 +235,7 @@ fn major(version: &str) -> Result<i64> {
 }
 
 /// 40 letters and digits, about 238 bits.
-fn random_password() -> Secret {
+pub(super) fn random_password() -> Secret {
     use rand::Rng;
     let password: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(40).map(char::from).collect();
     Secret::new(password)

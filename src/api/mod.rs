@@ -5,11 +5,18 @@
 
 pub mod bridge;
 pub mod convert;
+mod db;
 pub mod frame;
 pub mod function;
 pub mod host;
 mod language;
 pub mod operator;
+mod options;
+mod pg;
+mod rds;
+mod reads;
+mod secrets;
+pub mod stage;
 pub mod stop;
 mod types;
 pub mod undo;
@@ -23,7 +30,8 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] = &[&language::MODULE];
+pub const MODULES: &[&Module] =
+    &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE, stage::REHEARSAL, stage::LAB, stage::LOAD];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {

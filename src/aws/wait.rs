@@ -35,6 +35,9 @@ pub struct Wait<'a> {
     /// How long a thing may look ready without showing the change before that counts as a failed change. Right after a
     /// call RDS shows the old state for some seconds, seldom for minutes.
     pub grace: Duration,
+    /// From when on an event counts as a trace of the change, in milliseconds since 1970: when the change was asked
+    /// for. `None` is the beginning of the wait.
+    pub since_ms: Option<u64>,
     /// Told what is seen, whenever it changes.
     pub progress: Option<&'a (dyn Fn(&str) + Sync)>,
 }
@@ -45,6 +48,7 @@ impl Default for Wait<'_> {
             every: Duration::from_secs(10),
             deadline: Duration::from_secs(2 * 3600),
             grace: Duration::from_secs(180),
+            since_ms: None,
             progress: None,
         }
     }
@@ -118,7 +122,7 @@ impl Rds {
     /// `timeout` with what was seen last; `aws_error` when the instance is broken, or when it looks ready for longer
     /// than the grace and lacks the change; `aws_not_found` when it does not exist or vanishes.
     pub async fn wait_instance(&self, id: &str, goal: &InstanceGoal, wait: &Wait<'_>) -> Result<Instance> {
-        let begun_ms = clock::epoch_ms();
+        let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
         let what = format!("instance `{id}` {}", goal_text(goal));
         let waited = wait.watch(&what, async || {
@@ -147,7 +151,7 @@ impl Rds {
     /// `timeout` with what was seen last; `aws_error` when the snapshot failed or its upgrade was rolled back;
     /// `aws_not_found` when it does not exist or vanishes, which the aws CLI's waiter takes for success.
     pub async fn wait_snapshot(&self, id: &str, goal: &SnapshotGoal, wait: &Wait<'_>) -> Result<Snapshot> {
-        let begun_ms = clock::epoch_ms();
+        let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
         let what = match goal {
             SnapshotGoal::Complete => format!("snapshot `{id}` to be complete"),

@@ -1,15 +1,11 @@
 //! The one error type: facts, not sentences. Words are made of it once, by `cli/ui` and the script diagnostics.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::code::Code;
 
 /// The result of everything in pgrun that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// The names of all further facts that an error may carry; scripts and the journal see them by these names.
-pub const FACTS: [&str; 10] =
-    ["sqlstate", "aws_code", "request_id", "detail", "server", "statement", "source", "line", "resource", "limit"];
 
 /// What went wrong, as facts.
 #[derive(Clone)]
@@ -20,7 +16,7 @@ struct Facts {
     code: Code,
     message: String,
     hint: Option<String>,
-    details: Vec<(&'static str, String)>,
+    details: Vec<(Cow<'static, str>, String)>,
     unknown: bool,
 }
 
@@ -41,22 +37,9 @@ impl Error {
 
     /// Adds a fact such as `sqlstate`, `aws_code`, `request_id`, `detail` or `server`.
     #[must_use]
-    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        debug_assert!(FACTS.contains(&name), "`{name}` is missing in FACTS");
-        self.0.details.push((name, value.into()));
+    pub fn detail(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.0.details.push((name.into(), value.into()));
         self
-    }
-
-    /// Adds a fact whose name comes from outside; one that [`FACTS`] does not know joins the message.
-    #[must_use]
-    pub fn fact_named(mut self, name: &str, value: &str) -> Self {
-        match FACTS.iter().find(|known| **known == name) {
-            Some(known) => self.detail(known, value),
-            None => {
-                self.0.message = format!("{} ({name}: {value})", self.0.message);
-                self
-            }
-        }
     }
 
     /// Marks the outcome as unknown: the action may have taken effect.
@@ -100,14 +83,14 @@ impl Error {
 
     /// All further facts, in the order they were added.
     #[must_use]
-    pub fn details(&self) -> &[(&'static str, String)] {
+    pub fn details(&self) -> &[(Cow<'static, str>, String)] {
         &self.0.details
     }
 
     /// One fact by name.
     #[must_use]
     pub fn fact(&self, name: &str) -> Option<&str> {
-        self.0.details.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+        self.0.details.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// True when the action may have taken effect although it failed.

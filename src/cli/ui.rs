@@ -67,6 +67,22 @@ impl Ui {
         let _ = anstream::stdout().write_all(text.as_bytes()).and_then(|()| anstream::stdout().flush());
     }
 
+    /// Stdout as something to write to, redacted like everything else.
+    pub(super) fn data(&self) -> impl Write + '_ {
+        struct Data<'a>(&'a Ui);
+        impl Write for Data<'_> {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.print(&String::from_utf8_lossy(bytes));
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        Data(self)
+    }
+
     /// One JSON document for stdout.
     pub(super) fn print_json(&self, json: &serde_json::Value) {
         self.print(&format!("{json:#}\n"));

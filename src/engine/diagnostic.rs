@@ -68,8 +68,10 @@ impl Diagnosis {
         let facts = bridge::facts(error);
         let at = error.position();
         // A rethrown error knows its first place.
-        let first = match (facts.fact("source"), facts.fact("line").and_then(|line| line.parse().ok())) {
-            (Some(source), Some(line)) => place(source, Position::new(line, 1), &inside, sources),
+        let first = match bridge::first_place(error) {
+            Some((first, line)) if first != source || Some(usize::from(line)) != at.line() => {
+                place(&first, Position::new(line, 1), &inside, sources)
+            }
             _ => place(&source, at, &inside, sources),
         };
         places.push(first);
@@ -84,7 +86,7 @@ impl Diagnosis {
         let error = &self.error;
         let mut out = format!("error[{}]: {}\n", error.code().name(), error.message());
         for (name, value) in error.details() {
-            if !matches!(*name, "source" | "line" | "limit") {
+            if !matches!(name.as_ref(), "source" | "line" | "limit") {
                 let _ = writeln!(out, "  {name}: {value}");
             }
         }

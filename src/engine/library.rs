@@ -16,7 +16,13 @@ use crate::{
 };
 
 /// The embedded library: name, version, text. One line for each file of `stdlib/`.
-pub const STDLIB: &[(&str, u32, &str)] = &[];
+pub const STDLIB: &[(&str, u32, &str)] = &[
+    ("applications", 1, include_str!("../../stdlib/applications.rhai")),
+    ("fence", 1, include_str!("../../stdlib/fence.rhai")),
+    ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
+    ("replication", 1, include_str!("../../stdlib/replication.rhai")),
+    ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
+];
 
 /// The canonical name of an import: `std/NAME@VERSION`, or the path from the runbook's root.
 ///

@@ -11,7 +11,7 @@ use super::{
     params::Values,
 };
 use crate::{
-    api::{Host, Notice, Operator, Parts, Stop},
+    api::{Host, Notice, Operator, Parts, Stop, stage::Stage},
     base::{Code, Config, Error, Kind, Redactor, Result, prose},
     fail,
     journal::{Run, RunFolder, Status, run::NewRun, sources::Sources},
@@ -37,6 +37,10 @@ pub struct Settings {
     pub answers: BTreeMap<String, String>,
     /// `--yes`.
     pub yes: bool,
+    /// Where AWS is; by the SDK's own rules where nothing is said.
+    pub aws: crate::aws::Settings,
+    /// The stage, in a rehearsal.
+    pub stage: Option<Arc<Stage>>,
 }
 
 /// How a run of the process ended.
@@ -135,6 +139,8 @@ impl Settings {
             yes: self.yes,
             params,
             config: self.config.clone(),
+            aws: self.aws.clone(),
+            stage: self.stage.clone(),
         })
     }
 }

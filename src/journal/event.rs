@@ -108,6 +108,32 @@ pub enum Event {
     Finished,
 }
 
+impl Event {
+    /// The word in the journal's `kind`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::RunStarted(_) => "run_started",
+            Self::Resumed(_) => "resumed",
+            Self::Claimed { .. } => "claimed",
+            Self::Entered => "entered",
+            Self::Left => "left",
+            Self::Voided { .. } => "voided",
+            Self::Intent => "intent",
+            Self::Done { .. } => "done",
+            Self::Failed { .. } => "failed",
+            Self::UndoIntent => "undo_intent",
+            Self::UndoDone => "undo_done",
+            Self::UndoFailed { .. } => "undo_failed",
+            Self::Asked { .. } => "asked",
+            Self::Answered { .. } => "answered",
+            Self::Noted { .. } => "noted",
+            Self::Stopped { .. } => "stopped",
+            Self::Finished => "finished",
+        }
+    }
+}
+
 /// How pgrun knows that a step is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -187,7 +213,7 @@ impl From<&Error> for Fault {
             code: error.code().name().into(),
             message: error.message().into(),
             hint: error.hint_text().map(Into::into),
-            details: error.details().iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
+            details: error.details().iter().map(|(name, value)| (name.clone().into_owned(), value.clone())).collect(),
             unknown: error.is_unknown(),
         }
     }
@@ -203,7 +229,7 @@ impl Fault {
             error = error.hint(hint.clone());
         }
         for (name, value) in &self.details {
-            error = error.fact_named(name, value);
+            error = error.detail(name.clone(), value.clone());
         }
         if self.unknown { error.unknown() } else { error }
     }
@@ -253,7 +279,7 @@ impl Record {
     pub fn encode(&self, clean: &dyn Fn(&str) -> String) -> Result<(String, String)> {
         let broken = |error: serde_json::Error| fail!(Code::Internal, "an event cannot be written as JSON: {error}");
         let event = serde_json::to_value(&self.event).map_err(broken)?;
-        let kind = event.get("kind").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let kind = self.event.kind().to_owned();
         let mut body = event.get("body").cloned().unwrap_or(Json::Null);
         clean_json(&mut body, clean);
         let key = self.key.iter().map(|part| clean(part)).collect();
@@ -352,6 +378,7 @@ mod tests {
             let (line, hash) = record.encode(&|text| text.to_owned()).unwrap();
             record.hash = hash;
             assert_eq!(Record::decode(&line).unwrap(), record);
+            assert!(line.contains(&format!("\"kind\":\"{}\"", record.event.kind())));
         }
     }
 

@@ -198,9 +198,11 @@ impl Link {
         Ok(rows)
     }
 
-    /// Forgets what was prepared for a text; after DDL the server asks for that (`cached plan must not change ..`).
-    pub(super) fn forget(&mut self, sql: &str) {
+    /// Forgets what was prepared for a text, if anything was; after DDL the server asks for that.
+    pub(super) fn forget(&mut self, sql: &str) -> bool {
+        let before = self.prepared.len();
         self.prepared.retain(|known| known.sql != sql);
+        self.prepared.len() < before
     }
 
     /// The statement, prepared now or before. Columns without a decoder are asked for as text by a second statement

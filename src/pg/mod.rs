@@ -5,12 +5,15 @@ mod conninfo;
 mod decode;
 mod facts;
 mod failure;
+mod harmless;
+mod lexer;
 mod link;
 mod param;
 pub mod record;
 pub mod session;
 pub mod settings;
 mod sql;
+mod state;
 pub mod target;
 mod tls;
 

@@ -43,7 +43,11 @@ pub enum SslMode {
 }
 
 impl SslMode {
-    fn parse(text: &str) -> Result<Self> {
+    /// From libpq's word.
+    ///
+    /// # Errors
+    /// `usage` for `allow` and `verify-ca`, which promise less than they seem to, and for anything else.
+    pub fn parse(text: &str) -> Result<Self> {
         Ok(match text {
             "disable" => Self::Disable,
             "prefer" => Self::Prefer,
@@ -232,7 +236,13 @@ impl Target {
         &self.user
     }
 
-    /// How it is encrypted.
+    /// What the role proves itself with; for the redactor.
+    #[must_use]
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// How the connection is encrypted.
     #[must_use]
     pub fn ssl_mode(&self) -> SslMode {
         self.ssl_mode

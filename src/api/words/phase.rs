@@ -182,7 +182,7 @@ impl Phase<'_> {
         self.host.tell(Notice::Undoing { depth: self.outer.depth() + 1, name: undo.name.clone() });
         self.run.write(&undo.key, 0, Event::UndoIntent)?;
         let work = Work::undoing(self.run.clone(), undo.key.clone());
-        let inner = frame.in_work(work, None);
+        let inner = frame.at_step(&undo.key).in_work(work, None);
         match bridge::settle(undo.clause.call(context.engine(), &inner, undo.value.clone())) {
             bridge::Ended::Value(_) => {
                 self.run.write(&undo.key, 0, Event::UndoDone)?;

@@ -9,7 +9,7 @@ use crate::{
     api::{
         bridge, convert,
         frame::{Frame, Limit, Work},
-        host::{Host, PHASE_LIMIT},
+        host::Host,
         operator::Notice,
         undo::{Undo, UndoClause},
     },
@@ -108,6 +108,11 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// The place inside the step.
+    fn inner(&self) -> Frame {
+        self.frame.at_step(&self.key)
+    }
+
     /// What the journal already answers. `None`: the step has to be worked on.
     fn replay(&mut self, record: Option<&StepRecord>, inputs: &Inputs) -> Result<Option<Dynamic>, Trouble> {
         match record.map(|record| (&record.state, record.overtaken)) {
@@ -157,7 +162,7 @@ impl Step<'_> {
             _ => false,
         };
         if inputs.has("check") {
-            let look = self.frame.in_look(self.spec.limit.clone());
+            let look = self.inner().in_look(self.spec.limit.clone());
             let seen = inputs.eval_block(context, "check", &look)?;
             match Seen::read(&seen)? {
                 Seen::Done(value) => return self.conclude(value, How::Checked),
@@ -198,7 +203,7 @@ impl Step<'_> {
     ) -> Result<(Dynamic, How), Trouble> {
         let attempt = self.run.look(|state| state.next_attempt(&self.key));
         let work = Work::new(self.run.clone(), self.key.clone(), attempt);
-        let inner = self.frame.in_work(work.clone(), self.spec.limit.clone());
+        let inner = self.inner().in_work(work.clone(), self.spec.limit.clone());
         let outer = Outer::of(context.scope());
         let begun = clock::instant();
         let block = format!("the step `{}`", self.spec.name);
@@ -236,8 +241,7 @@ impl Step<'_> {
         let mut fault = Fault::from(&error);
         fault.unknown = has_begun && (error.is_unknown() || cut_off);
         self.run.write(&self.key, attempt, Event::Failed { error: fault, ms })?;
-        let by_phase = error.fact("limit") == Some(PHASE_LIMIT);
-        Ok(if by_phase { Trouble::Final(error) } else { trouble })
+        Ok(trouble)
     }
 
     fn conclude(&self, value: Dynamic, how: How) -> Result<(Dynamic, How), Trouble> {
@@ -250,7 +254,7 @@ impl Step<'_> {
 
     /// Asks `verify` once: its value when the goal is reached.
     fn ask_verify(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<Option<Dynamic>, Trouble> {
-        let look = self.frame.in_look(self.spec.limit.clone());
+        let look = self.inner().in_look(self.spec.limit.clone());
         let seen = inputs.eval_block(context, "verify", &look)?;
         match Seen::read(&seen)? {
             Seen::Done(value) => Ok(Some(value)),
@@ -267,7 +271,7 @@ impl Step<'_> {
             );
         }
         let limit = Limit::starting(VERIFY_DEADLINE, format!("verify clause of step `{name}`"), false);
-        let frame = self.frame.in_look(Some(self.spec.limit.clone().unwrap_or(limit)));
+        let frame = self.inner().in_look(Some(self.spec.limit.clone().unwrap_or(limit)));
         loop {
             if let Some(value) = self.ask_verify(context, inputs)? {
                 return Ok(value);

@@ -93,7 +93,7 @@ fn definite(error: Error) -> Error {
     }
     let mut known = Error::new(Code::AwsUnavailable, error.message());
     for (name, value) in error.details() {
-        known = known.detail(name, value);
+        known = known.detail(name.clone(), value);
     }
     known
 }

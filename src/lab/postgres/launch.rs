@@ -105,7 +105,7 @@ fn taken(port: u16) -> bool {
 /// The port of a server that was killed is free when its last backend has noticed; a client's pooled address is worth
 /// waiting for. Who else holds it keeps it: then another port is taken.
 async fn await_free(port: u16) {
-    let freed = poll::until("the port to be free", poll::Patience::ms(20, 2_000), async || {
+    let freed = poll::until("the port to be free", poll::Patience::ms(20, 2_000), async move || {
         Ok(if taken(port) { poll::Seen::NotYet("taken".into()) } else { poll::Seen::Ready(()) })
     });
     if let Err(error) = freed.await {
@@ -136,33 +136,34 @@ struct Starting(Option<Child>);
 
 impl Starting {
     /// Waits until it answers and is proved to be ours; `None` when it ended instead.
-    async fn ready(&mut self, folder: &Path, options: &ServerOptions, port: u16) -> Result<Option<Process>> {
-        let Some(child) = &mut self.0 else { return Ok(None) };
-        let Some(process) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of) else {
-            return Ok(None);
-        };
+    async fn ready(&self, folder: &Path, options: &ServerOptions, port: u16) -> Result<Option<Process>> {
+        let Some(process) = self.process() else { return Ok(None) };
         let patience = poll::Patience { every: Duration::from_millis(20), deadline: options.deadline };
-        poll::until("the server to accept connections", patience, async || {
-            if child.try_wait().map_or(true, |status| status.is_some()) {
+        let (folder, options) = (folder.to_owned(), options.clone());
+        poll::until("the server to accept connections", patience, async move || {
+            if !process.is_alive() {
                 return Ok(poll::Seen::Ready(None));
             }
             let lock = LockFile::read(&folder.join("data"));
             if lock.is_none_or(|lock| lock.pid != process.pid || !lock.ready) {
                 return Ok(poll::Seen::NotYet("starting".into()));
             }
-            Ok(match session::prove(options, port, folder).await {
+            Ok(match session::prove(&options, port, &folder).await {
                 Ok(()) => poll::Seen::Ready(Some(process.clone())),
                 Err(error) => poll::Seen::NotYet(error.message().to_owned()),
             })
         })
         .await
     }
+
+    fn process(&self) -> Option<Process> {
+        self.0.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok()).and_then(Process::of)
+    }
 }
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        let pid = self.0.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
-        if let Some(process) = pid.and_then(Process::of) {
+        if let Some(process) = self.process() {
             end_blocking(&process);
         }
     }
@@ -199,7 +200,8 @@ pub(super) async fn stop(postmaster: &Process, how: Shutdown) -> Result<()> {
         for process in all.iter().filter(|_| signal == Signal::SIGKILL) {
             process.signal(signal);
         }
-        let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async || {
+        let all = all.clone();
+        let ended = poll::until("the server to end", poll::Patience::ms(10, deadline_ms), async move || {
             let left = all.iter().filter(|process| process.is_alive()).count();
             Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
         });

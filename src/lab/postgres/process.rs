@@ -8,6 +8,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::launch::end_blocking;
 use crate::base::clock;
 
 /// One process, for as long as it lives. A zombie counts as gone: it runs nothing and holds nothing.
@@ -81,6 +82,12 @@ impl Process {
             }
         }
         found
+    }
+
+    /// Ends a postmaster and whatever it started, without a checkpoint: for servers that nobody needs any more. Blocks
+    /// for some seconds at most.
+    pub fn end(&self) {
+        end_blocking(self);
     }
 
     /// Blocks until it is gone or `limit` has passed; true when it is gone. For paths that have no runtime.

@@ -1,5 +1,5 @@
 //! Tests of `aws`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails in a helper fails the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a helper fails the test")]
 
 mod faults;
 mod log_blocks;

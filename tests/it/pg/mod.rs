@@ -1,1 +1,6 @@
-//! Tests of `pg`.
+//! Tests of `pgrun::pg` against real servers.
+
+mod fixture;
+mod session;
+mod tls;
+mod values;
