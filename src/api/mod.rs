@@ -13,6 +13,8 @@ mod language;
 pub mod operator;
 mod options;
 mod pg;
+mod pg_cutover;
+mod pg_replication;
 mod rds;
 mod reads;
 mod secrets;
@@ -31,8 +33,17 @@ pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] =
-    &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE, stage::REHEARSAL, stage::LAB, stage::LOAD];
+pub const MODULES: &[&Module] = &[
+    &language::MODULE,
+    &pg::MODULE,
+    &pg_replication::MODULE,
+    &pg_cutover::MODULE,
+    &rds::MODULE,
+    &secrets::MODULE,
+    stage::REHEARSAL,
+    stage::LAB,
+    stage::LOAD,
+];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {
@@ -40,8 +51,6 @@ pub fn register(engine: &mut Engine, host: &Host) {
     engine.set_default_tag(frame::Frame::default().tag());
     types::register(engine);
     language::register_replacements(engine);
-    for module in MODULES {
-        module.register(engine, host);
-    }
+    Module::register_all(MODULES, engine, host);
     words::register(engine, host);
 }

@@ -76,7 +76,7 @@ impl Wait<'_> {
             }
             Ok(seen)
         }));
-        if let Some(result) = clock::within(self.deadline + LAST_LOOK, looks).await {
+        if let Some(result) = clock::within(self.deadline.saturating_add(LAST_LOOK), looks).await {
             return result;
         }
         let after = span::duration_text(self.deadline);
@@ -100,18 +100,19 @@ struct Track {
     left: bool,
     ready_since: Option<Instant>,
     grace: Duration,
+    traced: bool,
 }
 
 impl Track {
     fn new(grace: Duration) -> Self {
-        Self { left: false, ready_since: None, grace }
+        Self { left: false, ready_since: None, grace, traced: false }
     }
 
     fn look(&mut self, ready: bool) -> History {
         self.left |= !ready;
         self.ready_since = if ready { self.ready_since.or_else(|| Some(clock::instant())) } else { None };
         let ready_for = self.ready_since.map_or(Duration::ZERO, |since| since.elapsed());
-        History { left: self.left, ready_for, grace: self.grace, event: false }
+        History { left: self.left, ready_for, grace: self.grace, traced: self.traced }
     }
 }
 
@@ -124,20 +125,18 @@ impl Rds {
     pub async fn wait_instance(&self, id: &str, goal: &InstanceGoal, wait: &Wait<'_>) -> Result<Instance> {
         let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
+        let evidence = trace_of(goal);
         let what = format!("instance `{id}` {}", goal_text(goal));
         let waited = wait.watch(&what, async || {
             let instance = self.instance(id).await?;
-            let mut history = track.look(is_ready(&instance.status));
-            let mut verdict = judge_instance(goal, &instance, &history);
-            if let Some(words) = trace_of(goal)
-                && matches!(verdict, Verdict::NotYet(_))
-                && is_ready(&instance.status)
-                && self.told(id, begun_ms, words).await
+            if let Some((status, words)) = evidence
+                && !track.traced
             {
-                history.event = true;
-                verdict = judge_instance(goal, &instance, &history);
+                let ready = is_ready(&instance.status);
+                track.traced = instance.status == status || (ready && self.told(id, begun_ms, words).await);
             }
-            seen(verdict, instance)
+            let history = track.look(is_ready(&instance.status));
+            seen(judge_instance(goal, &instance, &history), instance)
         });
         match waited.await {
             Err(error) => Err(self.with_events(error, Source::Instance(id), begun_ms).await),
@@ -226,13 +225,14 @@ impl Rds {
         })
     }
 
-    /// Adds what RDS itself told meanwhile; the reason of a failed upgrade stands there.
+    /// Adds what RDS itself told meanwhile, the newest first; the reason of a failed upgrade stands there.
     async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
-        match self.events(source, Some(since_ms)).await {
-            Ok(events) => events.iter().rev().take(5).rev().fold(error, |error, event| {
+        // When AWS is silent the wait has lasted long enough.
+        match clock::within(LAST_LOOK, Box::pin(self.events(source, Some(since_ms)))).await {
+            Some(Ok(events)) => events.iter().rev().take(5).fold(error, |error, event| {
                 error.detail("event", format!("{} {}", clock::text_of_ms(event.at_ms), event.message))
             }),
-            Err(_) => error,
+            _ => error,
         }
     }
 }
@@ -258,14 +258,15 @@ fn goal_text(goal: &InstanceGoal) -> String {
     }
 }
 
-/// The words in an event that prove a goal which the description cannot show ("Amazon RDS event categories and event
-/// messages": 0006 "DB instance restarted", 0016 "Reset master credentials").
-fn trace_of(goal: &InstanceGoal) -> Option<&'static [&'static str]> {
+/// The status, and the words in an event, that prove a goal which the description cannot show ("Amazon RDS event
+/// categories and event messages": 0006 "DB instance restarted", 0016 "Reset master credentials").
+fn trace_of(goal: &InstanceGoal) -> Option<(&'static str, &'static [&'static str])> {
     match goal {
-        InstanceGoal::Restarted => Some(&["restarted"]),
-        InstanceGoal::Changed(change) if change.master_password.is_some() => {
-            Some(&["reset master credentials", "master user password", "master password"])
-        }
+        InstanceGoal::Restarted => Some(("rebooting", &["restarted"])),
+        InstanceGoal::Changed(change) if change.master_password.is_some() => Some((
+            "resetting-master-credentials",
+            &["reset master credentials", "master user password", "master password"],
+        )),
         _ => None,
     }
 }

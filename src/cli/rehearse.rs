@@ -129,20 +129,30 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
             }
             None => (None, exit::DONE),
         },
-        Err(Refusal::Error(error)) => return Err(error),
-        Err(Refusal::Findings(findings, sources)) => {
-            runbook::show_findings(ui, &findings, &sources);
-            return Err(Error::new(Code::CheckFailed, "the rehearsal's script has mistakes"));
+        // Nothing was begun: there is nothing worth keeping.
+        Err(refusal) => {
+            remove(&folder)?;
+            return Err(match refusal {
+                Refusal::Error(error) => error,
+                Refusal::Findings(findings, sources) => {
+                    runbook::show_findings(ui, &findings, &sources);
+                    Error::new(Code::CheckFailed, "the rehearsal's script has mistakes")
+                }
+            });
         }
     };
     closed?;
     let keep = args.keep || failure.is_some();
     if !keep {
-        std::fs::remove_dir_all(&folder)
-            .map_err(|error| fail!(Code::LabFailed, "`{}` cannot be removed: {error}", folder.display()))?;
+        remove(&folder)?;
     }
     let runbook = args.file.to_string_lossy().into_owned();
     Ok(Rehearsal { runbook, from, to, facts: stage.facts(), failure, kept: keep.then_some(folder), exit })
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder)
+        .map_err(|error| fail!(Code::LabFailed, "`{}` cannot be removed: {error}", folder.display()))
 }
 
 /// `rehearsals/NAME.rhai` beside `NAME.rhai`.

@@ -219,13 +219,14 @@ impl Check {
             counts.extend(own.get(name).into_iter().flatten().map(|count| count + usize::from(call.is_method)));
             return mismatch(name, &counts, given, known.keys().chain(own.keys()).map(String::as_str));
         };
-        if let Some(module) = MODULES.iter().find(|module| module.name == namespace) {
-            let function = module.functions.iter().find(|function| function.name == name);
+        if MODULES.iter().any(|module| module.name == namespace) {
+            let functions = || MODULES.iter().filter(|module| module.name == namespace).flat_map(|m| m.functions);
+            let function = functions().find(|function| function.name == name);
             let counts = function.map_or_else(BTreeSet::new, |function| {
                 let (least, most) = function.arity();
                 (least..=most).collect()
             });
-            let names = module.functions.iter().map(|function| function.name);
+            let names = functions().map(|function| function.name);
             return mismatch(&format!("{namespace}::{name}"), &counts, given, names);
         }
         if namespace == "global" {
@@ -367,6 +368,9 @@ fn clearer(error: Error) -> Error {
     match error.message() {
         text if text.starts_with("undefined variable") => {
             error.hint("functions do not see the script's variables: pass them as parameters")
+        }
+        text if text.ends_with("is a reserved keyword") => {
+            error.hint("as the key of a map write it in quotes: #{ \"go\": 1 }; else choose another name")
         }
         text if RESERVED.iter().any(|word| text.contains(&format!("'{word}'"))) => {
             error.hint("`step phase confirm pause poll parallel` are words of pgrun and name nothing else")

@@ -47,5 +47,5 @@ pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use life::Lab;
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 
-/// The schema of a rehearsal that names none: a small shop with whatever makes an upgrade difficult.
+/// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.
 pub const SAMPLE: &str = include_str!("sample.sql");

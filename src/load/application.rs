@@ -1,6 +1,10 @@
 //! A client that asks where its database is, as an application asks its secret, and does a mix of work there.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Mutex;
 
@@ -21,7 +25,7 @@ use crate::{
 pub(super) struct Directory {
     source: Source,
     every: Duration,
-    known: Mutex<Option<(Endpoint, std::time::Instant)>>,
+    known: Mutex<Option<(Result<Endpoint>, Instant)>>,
 }
 
 impl Directory {
@@ -29,18 +33,19 @@ impl Directory {
         Self { source, every, known: Mutex::new(None) }
     }
 
-    /// Where to go, at most `every` old.
+    /// Where to go, at most `every` old. A failure is an answer too: if each client waited for its own, they would
+    /// queue up behind a source that hangs.
     async fn look(&self, limit: Duration) -> Result<Endpoint> {
         let mut known = self.known.lock().await;
-        if let Some((endpoint, at)) = &*known
+        if let Some((answer, at)) = &*known
             && at.elapsed() < self.every
         {
-            return Ok(endpoint.clone());
+            return answer.clone();
         }
-        let asked = clock::within(limit, self.source.ask()).await;
-        let endpoint = asked.ok_or_else(|| fail!(Code::Timeout, "nobody says where the database is"))??;
-        *known = Some((endpoint.clone(), clock::instant()));
-        Ok(endpoint)
+        let silent = || Err(fail!(Code::Timeout, "nobody says where the database is"));
+        let answer = clock::within(limit, self.source.ask()).await.unwrap_or_else(silent);
+        *known = Some((answer.clone(), clock::instant()));
+        answer
     }
 }
 

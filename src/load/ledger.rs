@@ -143,14 +143,14 @@ struct Inner {
 }
 
 impl Book {
-    /// An empty book, which also writes to a file if there is a path.
+    /// An empty book, which also writes to a file if there is a path. The clients below `probes` are probes.
     ///
     /// # Errors
     /// `no_such_file` when the file cannot be made.
-    pub(super) fn open(path: Option<PathBuf>) -> Result<Self> {
+    pub(super) fn open(path: Option<PathBuf>, probes: u16) -> Result<Self> {
         let nonce: u64 = rand::random();
         let mut inner = Inner::default();
-        inner.ledger.nonce = nonce;
+        (inner.ledger.nonce, inner.ledger.probes) = (nonce, probes);
         inner.ledger.laps.push(("start".to_owned(), 0));
         if let Some(path) = path {
             let unusable = |error: std::io::Error| {
@@ -188,11 +188,6 @@ impl Book {
             places.len() - 1
         });
         u8::try_from(index).unwrap_or(u8::MAX)
-    }
-
-    /// Says which clients are probes.
-    pub(super) fn probes_are_below(&self, client: u16) {
-        self.inner().ledger.probes = client;
     }
 
     /// The tag of a client's write.

@@ -37,7 +37,7 @@ pub use outage::{Lap, Spread};
 pub use plan::{Applications, Endpoint, Plan, Probes, Source};
 pub use prepare::prepare;
 pub use proof::Proof;
-pub use series::Tick;
+pub use series::{Beats, Tick};
 
 use crate::{
     base::{
@@ -145,8 +145,16 @@ impl Load {
     /// `value_guard` for a plan without clients or with a schema that is no identifier; `timeout` when a client cannot
     /// write within the plan's `start_limit`, with the last reason.
     pub async fn start(plan: Plan) -> Result<Self> {
+        let writers = plan.probes.as_ref().map_or(0, |probes| probes.writers);
+        let others = plan.applications.as_ref().map_or(0, |applications| applications.clients);
+        let Some(all @ 1..) = writers.checked_add(others) else {
+            return Err(fail!(
+                Code::ValueGuard,
+                "got {writers} probes and {others} clients, wanted 1 to 65535 together"
+            ));
+        };
         let tables = Arc::new(Tables::new(&plan.schema)?);
-        let book = Arc::new(Book::open(plan.ledger_file)?);
+        let book = Arc::new(Book::open(plan.ledger_file, writers)?);
         let (stop, stopped) = watch::channel(false);
         let shared = Shared {
             book: Arc::clone(&book),
@@ -159,31 +167,25 @@ impl Load {
         let places = Places::new(vec![]);
         let running = Arc::new(AtomicUsize::new(0));
         let mut clients = JoinSet::new();
-        let mut count: u16 = 0;
         if let Some(probes) = plan.probes {
             for endpoint in [Some(probes.a), probes.b].into_iter().flatten() {
                 places.add(book.place(&endpoint.address()), endpoint);
             }
-            for _ in 0..probes.writers {
-                let probe = Probe::new(shared.clone(), count, places.clone(), probes.think);
+            for client in 0..writers {
+                let probe = Probe::new(shared.clone(), client, places.clone(), probes.think);
                 clients.spawn(counted(&running, probe.run()));
-                count += 1;
             }
         }
-        book.probes_are_below(count);
         if let Some(applications) = plan.applications {
             let directory = Arc::new(application::Directory::new(applications.source, applications.refetch_every));
-            for _ in 0..applications.clients {
-                let client = Application::new(shared.clone(), count, Arc::clone(&directory), applications.think);
-                clients.spawn(counted(&running, client.run()));
-                count += 1;
+            for client in writers..all {
+                let application = Application::new(shared.clone(), client, Arc::clone(&directory), applications.think);
+                clients.spawn(counted(&running, application.run()));
             }
         }
-        if count == 0 {
-            return Err(fail!(Code::ValueGuard, "got a load without clients, wanted probes, applications or both"));
-        }
-        let load = Self { book, places, tables, running, stop, clients, patience: plan.attempt_limit * 3 };
-        load.all_write(count, plan.start_limit).await?;
+        let patience = plan.attempt_limit.saturating_mul(3);
+        let load = Self { book, places, tables, running, stop, clients, patience };
+        load.all_write(all, plan.start_limit).await?;
         Ok(load)
     }
 
@@ -194,7 +196,7 @@ impl Load {
             if writing >= usize::from(count) {
                 return Ok(Seen::Ready(()));
             }
-            let reason = self.book.last_failure().unwrap_or_else(|| "no failure".to_owned());
+            let reason = self.book.last_failure().unwrap_or_else(|| "none has failed".to_owned());
             Ok(Seen::NotYet(format!("{writing} write; {reason}")))
         })
         .await

@@ -6,3 +6,4 @@ mod language;
 mod load;
 mod pg;
 mod pgrun;
+mod rehearse;

@@ -4,4 +4,5 @@
 mod asking;
 mod stage;
 mod switch;
+mod tls;
 mod truth;

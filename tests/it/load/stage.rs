@@ -1,6 +1,9 @@
 //! Real servers with the load's tables, and a role that may use them.
 
-use std::time::Duration;
+use std::{
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _, pin_mut};
 use pgrun::{
@@ -47,6 +50,31 @@ impl Stage {
     /// The endpoint as the application knows it.
     pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint { user: ROLE.into(), password: Secret::new(PASSWORD), ..self.superuser() }
+    }
+
+    /// Lets the server speak TLS under a fresh certificate for `localhost`, and gives that certificate; `None` when
+    /// this build of PostgreSQL has no TLS.
+    pub(super) async fn speak_tls(&mut self) -> Option<String> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let owner = std::fs::metadata(self.server.folder().join("data")).unwrap();
+        for (name, text) in [("tls.pem", made.cert.pem()), ("tls.key", made.signing_key.serialize_pem())] {
+            let path = self.server.folder().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+            let setting = if name == "tls.pem" { "ssl_cert_file" } else { "ssl_key_file" };
+            self.server.settings_mut().insert(setting.into(), path.display().to_string());
+        }
+        self.server.settings_mut().insert("ssl".into(), "on".into());
+        self.server.reload().unwrap();
+        for _ in 0..200 {
+            let on: String = self.admin.query_one("SHOW ssl", &[]).await.unwrap().get(0);
+            if on == "on" {
+                return Some(made.cert.pem());
+            }
+            clock::sleep(Duration::from_millis(10)).await;
+        }
+        None
     }
 
     fn superuser(&self) -> Endpoint {

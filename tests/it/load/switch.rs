@@ -1,21 +1,62 @@
 //! A switch between two servers as a cutover does it, the proof that nothing was lost, and that the proof can fail.
 
-use std::sync::{Arc, Mutex};
-
-use pgrun::load::{Applications, Endpoint, Load, Operation, Outcome, Probes, Proof, Source};
+use pgrun::{
+    aws::{Aws, Keys, Mark, Secrets, Settings, Tags, token},
+    base::{Redactor, Secret, config::Config},
+    lab::{
+        Lab, LabOptions,
+        postgres::{Scratch, ServerUser},
+    },
+    load::{Applications, Endpoint, Load, Operation, Outcome, Probes, Proof, Source},
+};
 
 use super::stage::{Stage, plan, until};
 
-/// Where the applications are told to go.
-#[derive(Clone)]
-struct Signpost(Arc<Mutex<Endpoint>>);
+/// Where the applications are told to go: a secret in the lab, as it is read by them and repointed by a cutover.
+struct Signpost {
+    secrets: Secrets,
+    _lab: Lab,
+    _folder: Scratch,
+}
 
 impl Signpost {
+    async fn to(endpoint: &Endpoint) -> Self {
+        let folder = Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap();
+        let config = Config::from_env().unwrap();
+        let lab = Lab::start(&config, LabOptions::at(folder.path().join("lab"))).await.unwrap();
+        let settings = Settings {
+            region: Some("eu-west-1".into()),
+            endpoint: Some(lab.url().into()),
+            keys: Some(Keys { id: "lab".into(), secret: Secret::new("lab lab lab"), token: None }),
+            ..Settings::default()
+        };
+        let secrets = Aws::connect(settings, Redactor::default()).secrets();
+        let value = serde_json::json!({
+            "host": endpoint.host, "port": endpoint.port, "username": endpoint.user, "dbname": endpoint.database,
+            "password": endpoint.password.expose(),
+        });
+        let (value, mark) = (Secret::new(value.to_string()), Mark::new("run", "create"));
+        secrets.create("app", &value, &token("run", "create", "app"), None, &Tags::new(), &mark).await.unwrap();
+        Self { secrets, _lab: lab, _folder: folder }
+    }
+
     fn source(&self) -> Source {
-        let post = self.clone();
+        let secrets = self.secrets.clone();
         Source::new(move || {
-            let endpoint = post.0.lock().unwrap().clone();
-            async { Ok(endpoint) }
+            let secrets = secrets.clone();
+            async move {
+                let stored = secrets.current("app").await?;
+                let fields = stored.fields()?;
+                let text = |name: &str| fields[name].as_text().unwrap().to_owned();
+                Ok(Endpoint {
+                    host: text("host"),
+                    port: u16::try_from(fields["port"].as_int().unwrap()).unwrap(),
+                    database: text("dbname"),
+                    user: text("username"),
+                    password: stored.password()?,
+                    tls: None,
+                })
+            }
         })
     }
 }
@@ -26,7 +67,7 @@ impl Signpost {
 async fn a_switch_is_proved_and_damage_is_found() {
     let (blue, green) = tokio::join!(Stage::new(), Stage::new());
     green.fence().await;
-    let signpost = Signpost(Arc::new(Mutex::new(blue.endpoint())));
+    let signpost = Signpost::to(&blue.endpoint()).await;
     let plan = plan()
         .probes(Probes::new(blue.endpoint(), Some(green.endpoint())))
         .applications(Applications::new(3, signpost.source()));
@@ -36,8 +77,9 @@ async fn a_switch_is_proved_and_damage_is_found() {
     blue.fence().await;
     blue.copy_to(&green).await;
     green.open().await;
-    *signpost.0.lock().unwrap() = green.endpoint();
-    let address = green.endpoint().address();
+    let target = green.endpoint();
+    signpost.secrets.repoint("app", &target.host, target.port, "run", "repoint").await.unwrap();
+    let address = target.address();
     let before = load.status().acknowledged;
     until(&load, "work on GREEN", |s| s.endpoint.as_ref() == Some(&address) && s.acknowledged > before + 300).await;
     assert_eq!(load.status().running, 7);

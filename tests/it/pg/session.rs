@@ -44,7 +44,7 @@ async fn a_session_sets_everything_for_itself() {
             "search_path = public",
             "timezone = 'Asia/Tokyo'",
             "datestyle = German",
-            "statement_timeout = 1",
+            "statement_timeout = 300",
             "lock_timeout = 1",
             "standard_conforming_strings = off",
         ] {
