@@ -86,7 +86,7 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         let otherwise = match entry.get("otherwise") {
             None => None,
             Some(value) => {
-                let json = convert::to_value(value, &format!("the default of `{name}`"))?.to_json();
+                let json = plain_json(&convert::to_value(value, &format!("the default of `{name}`"))?);
                 let read = (kind.read)(&json);
                 Some(
                     read.ok_or_else(|| wrong(format!("the default of `{name}` is {json}, which is no {}", kind.name)))?,
@@ -96,6 +96,16 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         declared.insert(name.to_string(), Parameter { kind, help, otherwise });
     }
     Ok(declared)
+}
+
+/// The JSON that a person would have given, without the journal's tags.
+fn plain_json(value: &Value) -> Json {
+    match value {
+        Value::Float(number) => Json::from(*number),
+        Value::List(items) => Json::Array(items.iter().map(plain_json).collect()),
+        Value::Map(map) => Json::Object(map.iter().map(|(key, value)| (key.clone(), plain_json(value))).collect()),
+        other => other.to_json(),
+    }
 }
 
 /// Parameters ready for a run.
