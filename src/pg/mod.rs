@@ -12,6 +12,7 @@ mod harmless;
 mod lexer;
 mod link;
 pub mod origin;
+pub mod own;
 mod param;
 pub mod publication;
 pub mod record;
