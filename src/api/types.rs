@@ -1,6 +1,10 @@
-//! The values with guards: an `Lsn` is compared with LSNs only, a `Secret` never becomes text.
+//! The values with guards: an `Lsn` is compared with LSNs only, a `Secret` never becomes text, and what has no order is
+//! not ordered.
+
+use std::cmp::Ordering;
 
 use rhai::{Dynamic, Engine, Position};
+use rust_decimal::Decimal;
 
 use super::{
     bridge::{self, Script},
@@ -15,7 +19,11 @@ use crate::{
 pub(super) fn register(engine: &mut Engine) {
     register_lsn(engine);
     register_secret(engine);
+    register_order(engine);
 }
+
+const EQUALITIES: [&str; 2] = ["==", "!="];
+const ORDERS: [&str; 4] = ["<", "<=", ">", ">="];
 
 fn register_lsn(engine: &mut Engine) {
     engine.register_type_with_name::<Lsn>("Lsn");
@@ -36,7 +44,7 @@ fn register_lsn(engine: &mut Engine) {
     engine.register_fn(">", |a: Lsn, b: Lsn| a > b);
     engine.register_fn(">=", |a: Lsn, b: Lsn| a >= b);
     // Rhai finds every comparison of different types false, without a word. An exact overload above still wins.
-    for operator in ["==", "!=", "<", "<=", ">", ">="] {
+    for operator in EQUALITIES.into_iter().chain(ORDERS) {
         engine.register_fn(operator, move |_: Lsn, other: Dynamic| mixed("an lsn", operator, &other));
         engine.register_fn(operator, move |other: Dynamic, _: Lsn| mixed("an lsn", operator, &other));
     }
@@ -48,15 +56,58 @@ fn mixed(what: &str, operator: &str, other: &Dynamic) -> Script<bool> {
     Err(raise(error.hint("make it an lsn first: lsn(\"0/16B3748\")")))
 }
 
+/// Which of two is the larger has an answer within a type and between numbers; elsewhere Rhai says false. SQL's
+/// `numeric` is a decimal and a literal with a point is a float: Rhai does not compare these two.
+fn register_order(engine: &mut Engine) {
+    for operator in ORDERS {
+        engine.register_fn(operator, move |a: Dynamic, b: Dynamic| -> Script<bool> {
+            let (a, b) = (type_word(&a), type_word(&b));
+            let error = fail!(Code::ValueGuard, "a {a} cannot be compared with a {b} (`{operator}`)");
+            Err(raise(error.hint("convert one of them first, for example with parse_int(..) or major(..)")))
+        });
+    }
+    for operator in EQUALITIES.into_iter().chain(ORDERS) {
+        engine.register_fn(operator, move |a: Decimal, b: f64| -> Script<bool> {
+            Ok(holds(operator, a.cmp(&exact(b)?)))
+        });
+        engine.register_fn(operator, move |a: f64, b: Decimal| -> Script<bool> {
+            Ok(holds(operator, exact(a)?.cmp(&b)))
+        });
+    }
+}
+
+fn holds(operator: &str, ordering: Ordering) -> bool {
+    match operator {
+        "==" => ordering.is_eq(),
+        "!=" => ordering.is_ne(),
+        "<" => ordering.is_lt(),
+        "<=" => ordering.is_le(),
+        ">" => ordering.is_gt(),
+        _ => ordering.is_ge(),
+    }
+}
+
+fn exact(float: f64) -> Script<Decimal> {
+    let wrong = |_| raise(fail!(Code::ValueGuard, "the number {float} cannot be compared with a decimal"));
+    Decimal::try_from(float).map_err(wrong)
+}
+
 fn register_secret(engine: &mut Engine) {
     engine.register_type_with_name::<Secret>("Secret");
     engine.register_fn("to_string", |_: &mut Secret| MASK.to_owned());
     engine.register_fn("to_debug", |_: &mut Secret| MASK.to_owned());
     engine.register_fn("print", |_: &mut Secret| MASK.to_owned());
     engine.register_fn("debug", |_: &mut Secret| MASK.to_owned());
-    engine.register_fn("+", |_: &str, _: Secret| -> Script<String> { Err(raise(joined())) });
-    engine.register_fn("+", |_: Secret, _: &str| -> Script<String> { Err(raise(joined())) });
+    engine.register_fn("+", |_: Secret, _: Secret| -> Script<String> { Err(raise(joined())) });
+    engine.register_fn("+", |_: Dynamic, _: Secret| -> Script<String> { Err(raise(joined())) });
+    engine.register_fn("+", |_: Secret, _: Dynamic| -> Script<String> { Err(raise(joined())) });
     engine.register_fn("+=", |_: &mut rhai::ImmutableString, _: Secret| -> Script<()> { Err(raise(joined())) });
+    engine.register_fn("==", |a: Secret, b: Secret| a == b);
+    engine.register_fn("!=", |a: Secret, b: Secret| a != b);
+    for operator in EQUALITIES {
+        engine.register_fn(operator, move |_: Secret, other: Dynamic| unlike(operator, &other));
+        engine.register_fn(operator, move |other: Dynamic, _: Secret| unlike(operator, &other));
+    }
     engine.register_fn("to_json", |_: &mut Secret| -> Script<String> { Err(raise(joined())) });
     // Rhai's own `to_json` writes a custom type's name as text; ours is strict and knows LSNs.
     engine.register_fn("to_json", |map: &mut rhai::Map| -> Script<String> { to_json(&Dynamic::from_map(map.clone())) });
@@ -65,6 +116,15 @@ fn register_secret(engine: &mut Engine) {
 
 fn to_json(value: &Dynamic) -> Script<String> {
     super::convert::to_value(value, "the value").map(|value| value.to_json().to_string()).map_err(raise)
+}
+
+/// A secret is there or not; what it is cannot be asked.
+fn unlike(operator: &str, other: &Dynamic) -> Script<bool> {
+    if other.is_unit() {
+        return Ok(operator == "!=");
+    }
+    let other = type_word(other);
+    Err(raise(fail!(Code::SecretGuard, "a secret cannot be compared with a {other} (`{operator}`)")))
 }
 
 fn joined() -> Error {

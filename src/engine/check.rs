@@ -53,16 +53,18 @@ pub struct Finding {
 /// `no_such_file` when the runbook itself cannot be read; everything else is a finding.
 pub fn load(path: &Path, host: &Host) -> Result<Loaded> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         fail!(Code::NoSuchFile, "the runbook `{shown}` cannot be read: {error}").hint("run `ls` on its folder")
-    })?;
-    let root = library::root_of(path);
-    let main = path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned();
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let (root, main) = library::place_of(path).map_err(unreadable)?;
     let mut check = Check {
         engine: build::engine(host, Arc::new(Sources::new())),
         root: Some(root),
+        shelf: library::shelf_here(),
         sources: Sources::from([(main.clone(), text)]),
         files: BTreeMap::new(),
+        following: vec![],
         findings: vec![],
     };
     check.follow(&main);
@@ -73,7 +75,15 @@ pub fn load(path: &Path, host: &Host) -> Result<Loaded> {
 #[must_use]
 pub fn check_sources(main: &str, sources: &Sources, host: &Host) -> Loaded {
     let engine = build::engine(host, Arc::new(Sources::new()));
-    let mut check = Check { engine, root: None, sources: sources.clone(), files: BTreeMap::new(), findings: vec![] };
+    let mut check = Check {
+        engine,
+        root: None,
+        shelf: library::shelf_kept(sources),
+        sources: sources.clone(),
+        files: BTreeMap::new(),
+        following: vec![],
+        findings: vec![],
+    };
     check.follow(main);
     check.conclude(main.to_owned())
 }
@@ -81,8 +91,11 @@ pub fn check_sources(main: &str, sources: &Sources, host: &Host) -> Loaded {
 struct Check {
     engine: Engine,
     root: Option<std::path::PathBuf>,
+    shelf: library::Shelf,
     sources: Sources,
     files: BTreeMap<String, File>,
+    /// The files whose imports are being followed, outermost first.
+    following: Vec<String>,
     findings: Vec<Finding>,
 }
 
@@ -111,8 +124,8 @@ impl Check {
         let mut aliases = BTreeMap::new();
         let imports: Vec<(Option<String>, String, Position)> =
             scan.imports.iter().map(|import| (import.path.clone(), import.alias.clone(), import.at)).collect();
-        // The file is known before its imports are followed, so a cycle ends.
         self.files.insert(name.to_owned(), File { ast, scan, aliases: BTreeMap::new() });
+        self.following.push(name.to_owned());
         for (path, alias, at) in imports {
             let Some(path) = path else {
                 let error = fail!(Code::ScriptSyntax, "the path of an import must be a plain text");
@@ -124,13 +137,19 @@ impl Check {
                 Err(error) => self.find(name, at, error),
             }
         }
+        self.following.pop();
         if let Some(file) = self.files.get_mut(name) {
             file.aliases = aliases;
         }
     }
 
     fn import(&mut self, importer: &str, path: &str) -> Result<String> {
-        let target = library::canonical(importer, path)?;
+        let target = library::canonical(importer, path, &self.shelf)?;
+        if let Some(first) = self.following.iter().position(|name| *name == target) {
+            let way = self.following[first..].join(" -> ");
+            return Err(fail!(Code::ScriptSyntax, "the imports go round: {way} -> {target}")
+                .hint("move what both files need into a third one"));
+        }
         if !self.sources.contains_key(&target) {
             let Some(root) = &self.root else {
                 return Err(fail!(Code::ScriptSyntax, "the module `{target}` was not kept with the run"));
@@ -149,6 +168,9 @@ impl Check {
         let names: Vec<String> = self.files.keys().cloned().collect();
         for name in &names {
             self.check_file(name, &known);
+            if *name != main {
+                self.check_module(name);
+            }
         }
         self.check_clashes();
         self.check_duplicates(&main);
@@ -160,12 +182,44 @@ impl Check {
     }
 
     fn read_declaration(&mut self, main: &str) -> Declaration {
-        let declared = self.files.get(main).and_then(|file| file.scan.declaration.clone());
-        let Some((literal, at)) = declared else { return Declaration::new() };
-        params::declaration(literal.as_ref()).unwrap_or_else(|error| {
+        let Some(file) = self.files.get(main) else { return Declaration::new() };
+        let mut findings = vec![];
+        let mut declaration = Declaration::new();
+        for (number, call) in file.scan.declarations.iter().enumerate() {
+            let hint = "declare all parameters in one map at the top of the runbook";
+            if call.in_function {
+                findings.push((call.at, fail!(Code::ScriptSyntax, "`params` stands in a function").hint(hint)));
+            } else if number > 0 {
+                findings.push((call.at, fail!(Code::ScriptSyntax, "`params` stands twice").hint(hint)));
+            } else {
+                match params::declaration(call.literal.as_ref()) {
+                    Ok(declared) => declaration = declared,
+                    Err(error) => findings.push((call.at, error)),
+                }
+            }
+        }
+        for (at, error) in findings {
             self.find(main, at, error);
-            Declaration::new()
-        })
+        }
+        declaration
+    }
+
+    /// What only a runbook may do.
+    fn check_module(&mut self, name: &str) {
+        let Some(file) = self.files.get(name) else { return };
+        let mut findings = vec![];
+        for word in file.scan.words.iter().filter(|word| word.function.is_none()) {
+            let shown = word.name.as_deref().unwrap_or("..");
+            let error = fail!(Code::StepRule, "the {} `{shown}` stands at the top level of a module", word.kind);
+            findings.push((word.at, error.hint("put it into a function: it would run where the import stands")));
+        }
+        for call in &file.scan.declarations {
+            let error = fail!(Code::ScriptSyntax, "`params` stands in a module");
+            findings.push((call.at, error.hint("the runbook declares the parameters and passes them on")));
+        }
+        for (at, error) in findings {
+            self.find(name, at, error);
+        }
     }
 
     fn check_file(&mut self, name: &str, known: &Known) {
@@ -196,11 +250,7 @@ impl Check {
                 let shown = word.name.as_deref().unwrap_or("..");
                 findings.push((word.at, fail!(Code::StepRule, "the {} `{shown}` stands inside a step", word.kind)));
             }
-            if word.kind == "step" && word.in_loop && !word.has_key && word.name.is_some() {
-                let shown = word.name.as_deref().unwrap_or_default();
-                let error = fail!(Code::StepRule, "the step `{shown}` stands in a loop and has no key");
-                findings.push((word.at, error.hint(format!("step \"{shown}\" with #{{ key: item }} {{ .. }}"))));
-            }
+            findings.extend(in_a_loop(word).map(|error| (word.at, error)));
         }
         for (at, error) in findings {
             self.find(name, at, error);
@@ -214,6 +264,9 @@ impl Check {
             return None;
         }
         let Some(namespace) = &call.namespace else {
+            if let Some(error) = crate::api::absence(name).filter(|_| !own.contains_key(name)) {
+                return Some(error);
+            }
             let mut counts: BTreeSet<usize> = known.get(name).cloned().unwrap_or_default();
             // A script function is called as a method with `this` in front.
             counts.extend(own.get(name).into_iter().flatten().map(|count| count + usize::from(call.is_method)));
@@ -268,17 +321,23 @@ impl Check {
     /// Two steps of one identity in the runbook itself, unless they stand in different branches.
     fn check_duplicates(&mut self, main: &str) {
         let Some(file) = self.files.get(main) else { return };
-        let mut seen: Vec<(&Vec<String>, &String, &scan::Word)> = vec![];
+        let mut seen: Vec<&scan::Word> = vec![];
         let mut doubled = vec![];
-        for word in file.scan.words.iter().filter(|word| matches!(word.kind.as_str(), "step" | "phase" | "poll")) {
-            let (Some(phases), Some(name), false) = (&word.phases, &word.name, word.has_key) else { continue };
-            let first = seen.iter().find(|(p, n, w)| *p == phases && *n == name && !apart(w, word));
-            if let Some((_, _, first)) = first {
-                let line = first.at.line().unwrap_or(0);
+        for word in file.scan.words.iter().filter(|word| word.kind != "parallel" && !word.in_step) {
+            if word.phases.is_none() || word.name.is_none() || word.has_key {
+                continue;
+            }
+            // Functions may be called in different phases; within one of them a name is used once.
+            let is_same = |other: &&&scan::Word| {
+                let identity = |word: &scan::Word| (word.function.clone(), word.phases.clone(), word.name.clone());
+                identity(other) == identity(word) && is_gate(other) == is_gate(word) && !apart(other, word)
+            };
+            if let Some(first) = seen.iter().find(is_same) {
+                let (line, name) = (first.at.line().unwrap_or(0), word.name.as_deref().unwrap_or_default());
                 let text = format!("the name `{name}` was used in line {line}: two steps would share one identity");
                 doubled.push((word.at, Error::new(Code::StepRule, text).hint("give each step its own name")));
             }
-            seen.push((phases, name, word));
+            seen.push(word);
         }
         for (at, error) in doubled {
             self.find(main, at, error);
@@ -349,9 +408,29 @@ fn mismatch<'a>(
     Some(fail!(Code::ScriptSyntax, "`{name}` got {}, wanted {wanted}", prose::count(given, "argument")))
 }
 
-/// True when two words stand in different branches of the same statement.
+/// True when two words stand in different branches of the same statement: they never meet.
 fn apart(a: &scan::Word, b: &scan::Word) -> bool {
-    a.branches.iter().any(|branch| b.branches.contains(branch))
+    let differs = |(at, branch): &(Position, usize)| b.branches.iter().any(|(other, way)| other == at && way != branch);
+    a.branches.iter().any(differs)
+}
+
+fn is_gate(word: &scan::Word) -> bool {
+    matches!(word.kind.as_str(), "confirm" | "pause")
+}
+
+/// What stands in a loop under one name would be met twice.
+fn in_a_loop(word: &scan::Word) -> Option<Error> {
+    let shown = word.name.as_deref().filter(|_| word.in_loop && !word.has_key && !word.in_step)?;
+    let kind = &word.kind;
+    Some(match kind.as_str() {
+        "step" | "poll" => fail!(Code::StepRule, "the {kind} `{shown}` stands in a loop and has no key")
+            .hint(format!("{kind} \"{shown}\" with #{{ key: item }} {{ .. }}")),
+        "phase" => fail!(Code::StepRule, "the phase `{shown}` stands in a loop under one name")
+            .hint(format!("name what differs: phase `{shown} ${{item}}` {{ .. }}")),
+        "confirm" | "pause" => fail!(Code::StepRule, "the gate `{shown}` stands in a loop under one name")
+            .hint("a gate is answered once: give each its own `gate`, with what differs in it"),
+        _ => return None,
+    })
 }
 
 fn has(module: &crate::api::Module, name: &str) -> bool {

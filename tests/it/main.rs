@@ -3,6 +3,8 @@
 
 mod aws;
 mod lab;
+mod language;
 mod load;
 mod pg;
+mod pgrun;
 mod rehearse;

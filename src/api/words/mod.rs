@@ -14,14 +14,14 @@ mod step;
 use rhai::{Array, Dynamic, Engine, EvalContext, Expression, ImmutableString, LexError, ParseError, Position};
 
 use super::{
-    bridge::{self, Ended, Raised, Script},
-    convert::type_word,
+    bridge::{self, Ended, Raised, Script, Thrown},
+    convert::{self, type_word},
     frame::{Frame, Limit},
     host::Host,
     undo::UndoClause,
 };
 use crate::{
-    base::{Code, Error, Result, prose, span},
+    base::{Code, Error, Result, Value, prose, span},
     fail,
 };
 
@@ -66,7 +66,7 @@ pub fn register(engine: &mut Engine, host: &Host) {
             |symbols, look, state| next_symbol(word, symbols, look, state),
             false,
             move |context, inputs, state| {
-                let inputs = Inputs::new(inputs, state);
+                let inputs = Inputs::new(&host, inputs, state);
                 let at = inputs.position();
                 (word.run)(&host, context, &inputs).map_err(|trouble| trouble.raise(context.source(), at))
             },
@@ -144,6 +144,11 @@ impl Trouble {
         }
     }
 
+    /// What a `catch` of the script would get of an error that was raised inside.
+    fn thrown(&self) -> Option<Thrown> {
+        if let Self::Inner(raised) = self { bridge::thrown(raised) } else { None }
+    }
+
     /// The same trouble, at the same place, that no script can catch any more.
     fn into_final(self) -> Self {
         match self {
@@ -155,7 +160,7 @@ impl Trouble {
     /// True when the script cannot catch it.
     fn is_halt(&self) -> bool {
         match self {
-            Self::Own(_) => false,
+            Self::Own(error) => bridge::is_final(error),
             Self::Final(_) => true,
             Self::Inner(raised) => bridge::is_halt(raised),
         }
@@ -176,15 +181,16 @@ impl From<Raised> for Trouble {
 
 /// The inputs of one sentence, by clause.
 struct Inputs<'a> {
+    host: &'a Host,
     inputs: &'a [Expression<'a>],
     clauses: Vec<String>,
 }
 
 impl<'a> Inputs<'a> {
-    fn new(inputs: &'a [Expression<'a>], state: &Dynamic) -> Self {
+    fn new(host: &'a Host, inputs: &'a [Expression<'a>], state: &Dynamic) -> Self {
         let names = |clauses: &Array| clauses.iter().map(ToString::to_string).collect();
         let clauses = state.read_lock::<Array>().map_or_else(Vec::new, |clauses| names(&clauses));
-        Self { inputs, clauses }
+        Self { host, inputs, clauses }
     }
 
     fn position(&self) -> Position {
@@ -231,6 +237,7 @@ impl<'a> Inputs<'a> {
     fn eval_block(&self, context: &mut EvalContext, clause: &str, frame: &Frame) -> Result<Dynamic, Trouble> {
         let input = self.get(clause).ok_or_else(|| fail!(Code::Internal, "a word without its `{clause}` block"))?;
         let result: Script<Dynamic> = {
+            let _time = self.host.keep_time(frame);
             let mut inner = context.new_frame().with_tag(frame.tag());
             input.eval_with_context(&mut inner)
         };
@@ -269,6 +276,24 @@ impl Options {
             Some(text) => Ok(Some(text.to_string())),
             None => Err(fail!(Code::StepRule, "got a {} for `{key}`, wanted a text", type_word(value))),
         }
+    }
+
+    /// The name, with the `key` behind it if there is one.
+    fn name(&self, name: &str) -> Result<String> {
+        let Some(key) = self.raw("key") else { return Ok(name.to_owned()) };
+        let text = match convert::to_value(key, "the key") {
+            Ok(Value::Text(text)) => text,
+            Ok(Value::Int(number)) => number.to_string(),
+            Ok(Value::Float(number)) => number.to_string(),
+            Ok(Value::Decimal(number)) => number.to_string(),
+            Ok(Value::Bool(truth)) => truth.to_string(),
+            Ok(Value::Lsn(lsn)) => lsn.to_string(),
+            _ => {
+                let got = type_word(key);
+                return Err(fail!(Code::StepRule, "got a {got} as key, wanted a text, a number, an lsn or a bool"));
+            }
+        };
+        Ok(format!("{name} [{text}]"))
     }
 
     fn flag(&self, key: &str) -> Result<bool> {
