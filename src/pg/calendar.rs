@@ -2,6 +2,8 @@
 //!
 //! Years before Christ carry PostgreSQL's ` BC`; every text given here is accepted again as input.
 
+use std::fmt::Write as _;
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
@@ -66,7 +68,7 @@ pub(super) fn interval(micros: i64, days: i32, months: i32) -> String {
         if rest != 0 {
             let sign = if rest < 0 { "-" } else { "" };
             let rest = rest.unsigned_abs().cast_signed();
-            text.push_str(&format!("{sign}{}{}S", rest / MICROS_PER_SECOND, fraction(rest % MICROS_PER_SECOND)));
+            let _ = write!(text, "{sign}{}{}S", rest / MICROS_PER_SECOND, fraction(rest % MICROS_PER_SECOND));
         }
     }
     text

@@ -24,14 +24,18 @@ pub(super) type Broken = String;
 
 /// How a column of this type is brought over.
 pub(super) fn way(ty: &Type) -> Way {
-    match ty.kind() {
-        Kind::Domain(base) => way(base),
-        Kind::Enum(_) => Way::Native,
-        Kind::Array(element) if way(element) == Way::Native => Way::Native,
-        Kind::Simple if native(ty).is_some() => Way::Native,
-        Kind::Pseudo if matches!(*ty, Type::VOID | Type::UNKNOWN | Type::CSTRING) => Way::Native,
-        Kind::Simple if TEXTS.contains(ty) => Way::Text,
-        _ => Way::Tagged,
+    let decoded = match ty.kind() {
+        Kind::Domain(base) => return way(base),
+        Kind::Enum(_) => true,
+        Kind::Array(element) => way(element) == Way::Native,
+        Kind::Simple => native(ty).is_some(),
+        Kind::Pseudo => matches!(*ty, Type::VOID | Type::UNKNOWN | Type::CSTRING),
+        _ => false,
+    };
+    match decoded {
+        true => Way::Native,
+        false if TEXTS.contains(ty) => Way::Text,
+        false => Way::Tagged,
     }
 }
 
@@ -67,9 +71,8 @@ pub(super) fn value(ty: &Type, raw: Option<&[u8]>) -> Result<Value, Broken> {
     match ty.kind() {
         Kind::Domain(base) => value(base, Some(raw)),
         Kind::Array(element) => array(element, raw),
-        Kind::Enum(_) => text(raw),
         Kind::Pseudo if *ty == Type::VOID => Ok(Value::Null),
-        Kind::Pseudo => text(raw),
+        Kind::Enum(_) | Kind::Pseudo => text(raw),
         _ => native(ty).ok_or_else(|| format!("pgrun has no decoder for the type {}", type_name(ty)))?(raw),
     }
 }

@@ -32,6 +32,9 @@ const NOTICES_KEPT: usize = 200;
 /// Prepared statements kept per connection. In a cutover each poll then costs one round trip instead of two.
 const STATEMENTS_KEPT: usize = 64;
 
+/// A longer text was made for one use; keeping it would push out those that are asked again.
+const LONGEST_KEPT: usize = 2000;
+
 /// A connection that was idle this long is asked for a sign of life before a statement is entrusted to it: a
 /// statement sent into a dead connection has an unknown outcome, a sign of life has none.
 const IDLE_TRUSTED: Duration = Duration::from_secs(1);
@@ -198,9 +201,11 @@ impl Link {
         Ok(rows)
     }
 
-    /// Forgets what was prepared for a text; after DDL the server asks for that (`cached plan must not change ..`).
-    pub(super) fn forget(&mut self, sql: &str) {
+    /// Forgets what was prepared for a text, if anything was; after DDL the server asks for that.
+    pub(super) fn forget(&mut self, sql: &str) -> bool {
+        let before = self.prepared.len();
         self.prepared.retain(|known| known.sql != sql);
+        self.prepared.len() < before
     }
 
     /// The statement, prepared now or before. Columns without a decoder are asked for as text by a second statement
@@ -224,6 +229,9 @@ impl Link {
             }
         }
         let prepared = Arc::new(Prepared { sql: sql.to_owned(), answer, statement, columns });
+        if sql.len() > LONGEST_KEPT {
+            return Ok(prepared);
+        }
         if self.prepared.len() >= STATEMENTS_KEPT {
             self.prepared.pop_front();
         }

@@ -5,12 +5,18 @@ mod conninfo;
 mod decode;
 mod facts;
 mod failure;
+pub mod fence;
+mod harmless;
+mod lexer;
 mod link;
+pub mod own;
 mod param;
 pub mod record;
+pub mod sequences;
 pub mod session;
 pub mod settings;
 mod sql;
+mod state;
 pub mod target;
 mod tls;
 

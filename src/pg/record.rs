@@ -96,10 +96,10 @@ pub(super) fn field<T: Field>(map: &Map, name: &str) -> Result<T> {
 
 /// Declares structs that are [`Record`]s, and can be fields of other records.
 macro_rules! record {
-    ($($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $ty:ty,)* })*) => { $(
+    ($($(#[$doc:meta])* $vis:vis struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $ty:ty,)* })*) => { $(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
+        $vis struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
 
         impl $crate::pg::record::Record for $name {
             fn to_map(&self) -> $crate::base::Map {
@@ -162,12 +162,12 @@ mod tests {
 
     record! {
         /// Inner.
-        pub struct Inner {
+        struct Inner {
             /// Name.
             pub name: String,
         }
         /// Outer.
-        pub struct Outer {
+        struct Outer {
             /// Position.
             pub at: Lsn,
             /// Maybe.

@@ -16,52 +16,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    failure,
     link::{Failure, Link, Notice, Notices},
     settings::Settings,
     sql::{self, Shape},
+    state::{Inner, State, Transaction, WRITES, gone},
     target::Target,
 };
 use crate::{
-    base::{Code, Error, Map, Result, Value, clock, span},
+    base::{Code, Map, Result, Value},
     fail,
 };
-
-/// Beyond `statement_timeout` the server gets this long to say so; then the connection counts as lost.
-const ANSWER_GRACE: Duration = Duration::from_secs(15);
 
 /// A session. Clones share the connection; statements of clones run one after the other.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
-
-struct Inner {
-    target: Target,
-    label: String,
-    notices: Notices,
-    state: AsyncMutex<State>,
-}
-
-struct State {
-    settings: Settings,
-    link: Option<Link>,
-    transaction: Transaction,
-    /// The cancelled statement of an earlier connection, still ending.
-    parting: Option<JoinHandle<()>>,
-}
-
-/// What the session knows of its transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transaction {
-    None,
-    Open,
-    /// A statement failed; the server takes none but ROLLBACK.
-    Failed,
-    /// The connection is gone and the transaction with it.
-    Gone,
-}
 
 impl Session {
     /// A session that opens nothing yet.
@@ -86,6 +57,11 @@ impl Session {
     /// Opens the connection now. In a window nothing should have to be opened.
     pub async fn open(&self) -> Result<()> {
         self.0.state.lock().await.live(&self.0).await.map(|_| ())
+    }
+
+    /// The server's major version, known from the connection's start.
+    pub async fn major(&self) -> Result<i64> {
+        self.0.state.lock().await.live(&self.0).await.map(|link| i64::from(link.major))
     }
 
     /// Closes the connection; the next statement opens a new one. An open transaction is rolled back by the server.
@@ -163,13 +139,14 @@ impl Session {
     }
 
     async fn open_transaction(&self, begin: &str) -> Result<()> {
-        if self.0.state.lock().await.transaction != Transaction::None {
+        let mut state = self.0.state.lock().await;
+        if state.transaction != Transaction::None {
             return Err(fail!(Code::Usage, "a transaction is open already").hint("use savepoint inside a transaction"));
         }
         // BEGIN changes nothing, so it may be repeated like a read.
         let begins = Shape { reads: true, wraps: false };
-        self.run(begin, begins, async |link| link.simple(begin).await.map_err(Failure::Amid)).await?;
-        self.0.state.lock().await.transaction = Transaction::Open;
+        self.0.send(&mut state, begin, begins, async |link| link.simple(begin).await.map_err(Failure::Amid)).await?;
+        state.transaction = Transaction::Open;
         Ok(())
     }
 
@@ -179,72 +156,58 @@ impl Session {
     /// `pg_sql` if a statement of it had failed or the server refuses: then nothing of it is kept. `pg_lost` if no
     /// answer came.
     pub async fn commit(&self) -> Result<()> {
-        match self.0.state.lock().await.transaction {
-            Transaction::None => return Err(fail!(Code::Usage, "there is no transaction to commit")),
-            Transaction::Open => {}
+        const COMMIT: &str = "COMMIT";
+        let mut state = self.0.state.lock().await;
+        let outcome = match state.transaction {
+            Transaction::None => Err(fail!(Code::Usage, "there is no transaction to commit")),
+            Transaction::Open => {
+                self.0
+                    .send(&mut state, COMMIT, WRITES, async |link| link.simple(COMMIT).await.map_err(Failure::Amid))
+                    .await
+            }
+            // COMMIT of a failed transaction is answered with ROLLBACK and no error: it must not look like success.
             Transaction::Failed => {
-                self.rollback().await?;
-                return Err(fail!(Code::PgSql, "a statement of the transaction had failed: nothing of it is kept")
-                    .detail("sqlstate", "25P02"));
+                state.roll_back().await;
+                Err(fail!(Code::PgSql, "a statement of the transaction had failed: nothing of it is kept")
+                    .detail("sqlstate", "25P02"))
             }
-            Transaction::Gone => {
-                self.0.state.lock().await.transaction = Transaction::None;
-                return Err(gone());
-            }
-        }
-        let outcome = self.run("COMMIT", WRITES, async |link| link.simple("COMMIT").await.map_err(Failure::Amid)).await;
-        self.0.state.lock().await.transaction = Transaction::None;
+            Transaction::Gone => Err(gone()),
+        };
+        state.transaction = Transaction::None;
         outcome
     }
 
     /// Rolls the transaction back; without one it does nothing.
     pub async fn rollback(&self) -> Result<()> {
-        let mut state = self.0.state.lock().await;
-        if matches!(state.transaction, Transaction::None | Transaction::Gone) {
-            state.transaction = Transaction::None;
-            return Ok(());
-        }
-        let mut running = Running(Some(&mut state));
-        let outcome = match running.link() {
-            Some(link) => link.simple("ROLLBACK").await,
-            None => Ok(()),
-        };
-        running.done();
-        state.transaction = Transaction::None;
-        if outcome.is_err() {
-            // A connection that is gone has rolled back by itself.
-            state.link = None;
-        }
+        self.0.state.lock().await.roll_back().await;
         Ok(())
     }
 
     /// Marks a point in the transaction to which [`Session::rollback_to`] returns.
     pub async fn savepoint(&self, name: &str) -> Result<()> {
-        self.inside("SAVEPOINT", name).await
+        self.inside(&mut *self.0.state.lock().await, "SAVEPOINT", name).await
     }
 
     /// Undoes what the transaction did since the savepoint, a failed statement included.
     pub async fn rollback_to(&self, name: &str) -> Result<()> {
-        {
-            let mut state = self.0.state.lock().await;
-            if state.transaction == Transaction::Failed {
-                state.transaction = Transaction::Open;
-            }
+        let mut state = self.0.state.lock().await;
+        if state.transaction == Transaction::Failed {
+            state.transaction = Transaction::Open;
         }
-        self.inside("ROLLBACK TO SAVEPOINT", name).await
+        self.inside(&mut state, "ROLLBACK TO SAVEPOINT", name).await
     }
 
     /// Forgets a savepoint and keeps what was done since.
     pub async fn release(&self, name: &str) -> Result<()> {
-        self.inside("RELEASE SAVEPOINT", name).await
+        self.inside(&mut *self.0.state.lock().await, "RELEASE SAVEPOINT", name).await
     }
 
-    async fn inside(&self, word: &str, name: &str) -> Result<()> {
-        if self.0.state.lock().await.transaction == Transaction::None {
+    async fn inside(&self, state: &mut State, word: &str, name: &str) -> Result<()> {
+        if state.transaction == Transaction::None {
             return Err(fail!(Code::Usage, "a savepoint needs a transaction").hint("begin one first"));
         }
         let sql = format!("{word} {}", crate::base::ident::ident(name)?);
-        self.run(&sql, WRITES, async |link| link.simple(&sql).await.map_err(Failure::Amid)).await
+        self.0.send(state, &sql, WRITES, async |link| link.simple(&sql).await.map_err(Failure::Amid)).await
     }
 
     /// Runs `body` in a transaction: committed when it succeeds, rolled back when it fails or is dropped.
@@ -288,185 +251,13 @@ impl Session {
         self.run(sql, shape, async |link| link.rows(sql, shape.wraps, values, limit).await).await
     }
 
-    /// Sends one statement and sorts out what its failure means.
     async fn run<T>(
         &self,
         sql: &str,
         shape: Shape,
-        mut send: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
+        call: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut state = self.0.state.lock().await;
-        let mut repeated = false;
-        loop {
-            state.admit()?;
-            state.live(&self.0).await?;
-            let limit = state.settings.statement_timeout;
-            let begun = clock::instant();
-            let mut running = Running(Some(&mut state));
-            let outcome = match running.link() {
-                Some(link) if limit.is_zero() => Some(send(link).await),
-                Some(link) => clock::within(limit + ANSWER_GRACE, send(link)).await,
-                None => return Err(fail!(Code::Internal, "a session without a connection")),
-            };
-            let Some(outcome) = outcome else {
-                drop(running);
-                return Err(self.lost(shape, "no answer came"));
-            };
-            running.done();
-            let failure = match outcome {
-                Ok(value) => return Ok(value),
-                Err(failure) => failure,
-            };
-            match failure {
-                Failure::Here(error) => return Err(error),
-                Failure::Before(error) | Failure::Amid(error) if !failure::is_loss(&error) => {
-                    // PostgreSQL: "cached plan must not change result type", after DDL on another connection.
-                    let stale = error.code().is_some_and(|code| code.code() == "0A000");
-                    if stale && !repeated && state.transaction == Transaction::None {
-                        state.link.iter_mut().for_each(|link| link.forget(sql));
-                        repeated = true;
-                        continue;
-                    }
-                    state.fail();
-                    return Err(self.refused(&error, limit, begun.elapsed()));
-                }
-                Failure::Before(error) => {
-                    state.lose();
-                    if repeated || state.transaction != Transaction::None {
-                        return Err(self.cut(&failure::chain(&error)));
-                    }
-                }
-                Failure::Amid(error) => {
-                    state.lose();
-                    if !shape.reads {
-                        return Err(self.lost(shape, &failure::chain(&error)));
-                    }
-                    if repeated || state.transaction != Transaction::None {
-                        return Err(self.cut(&failure::chain(&error)));
-                    }
-                }
-            }
-            repeated = true;
-        }
-    }
-
-    fn refused(&self, error: &tokio_postgres::Error, limit: Duration, took: Duration) -> Error {
-        let Some(db) = error.as_db_error() else { return self.cut(&failure::chain(error)) };
-        let refused = failure::refused(db, &self.0.label);
-        // 57014 is any cancel; only one at the limit is the limit's.
-        if db.code().code() == "57014" && !limit.is_zero() && took >= limit {
-            return refused
-                .with_code(Code::Timeout)
-                .during(format!("`statement_timeout` of {}", span::duration_text(limit)));
-        }
-        refused
-    }
-
-    fn lost(&self, shape: Shape, why: &str) -> Error {
-        if shape.reads {
-            return self.cut(why);
-        }
-        let label = &self.0.label;
-        fail!(Code::PgLost, "the connection to {label} broke while a statement ran, so its outcome is not known")
-            .detail("cause", why)
-            .hint("look at the server before the step is repeated")
-    }
-
-    /// The connection broke, and nothing was changed by that statement.
-    fn cut(&self, why: &str) -> Error {
-        fail!(Code::PgConnect, "the connection to {} broke; the statement changed nothing", self.0.label)
-            .detail("cause", why)
-    }
-}
-
-/// A statement that may write, and cannot be put into another one.
-const WRITES: Shape = Shape { reads: false, wraps: false };
-
-fn gone() -> Error {
-    fail!(Code::PgConnect, "the connection broke inside the transaction: nothing of it is kept")
-}
-
-impl State {
-    /// Refuses statements of a transaction that cannot take them.
-    fn admit(&self) -> Result<()> {
-        match self.transaction {
-            Transaction::None | Transaction::Open => Ok(()),
-            Transaction::Failed => {
-                Err(fail!(Code::PgSql, "a statement of the transaction failed, so it takes no further ones")
-                    .detail("sqlstate", "25P02")
-                    .hint("roll back, to a savepoint if there is one"))
-            }
-            Transaction::Gone => Err(gone()),
-        }
-    }
-
-    /// Sees to it that there is a living connection.
-    async fn live(&mut self, inner: &Inner) -> Result<&mut Link> {
-        if let Some(parting) = self.parting.take() {
-            // Bounded by the parting's own limits. What its statement did is then done, and its locks are free.
-            drop(parting.await);
-        }
-        if let Some(link) = &self.link
-            && !link.is_alive().await
-        {
-            self.lose();
-            self.admit()?;
-        }
-        if self.link.is_none() {
-            let mut link =
-                Link::open(&inner.target, &self.settings.application_name(), Arc::clone(&inner.notices)).await?;
-            let setup = self.settings.sql(link.major)?;
-            link.simple(&setup).await.map_err(|error| match error.as_db_error() {
-                Some(db) => failure::refused(db, &inner.label).during("while setting the session up"),
-                None => failure::connecting(&inner.target, &error),
-            })?;
-            self.link = Some(link);
-        }
-        self.link.as_mut().ok_or_else(|| fail!(Code::Internal, "a session without a connection"))
-    }
-
-    /// A statement failed: inside a transaction that is the end of it.
-    fn fail(&mut self) {
-        if self.transaction == Transaction::Open {
-            self.transaction = Transaction::Failed;
-        }
-    }
-
-    /// The connection is gone, and an open transaction with it.
-    fn lose(&mut self) {
-        self.link = None;
-        if self.transaction != Transaction::None {
-            self.transaction = Transaction::Gone;
-        }
-    }
-
-    /// Leaves the connection to a task that cancels its statement and closes it.
-    fn abandon(&mut self) {
-        if let Some(link) = self.link.take() {
-            self.parting = link.part();
-        }
-        self.lose();
-    }
-}
-
-/// A statement on its way. Dropped before its end, it is cancelled on the server.
-struct Running<'a>(Option<&'a mut State>);
-
-impl Running<'_> {
-    fn link(&mut self) -> Option<&mut Link> {
-        self.0.as_mut()?.link.as_mut()
-    }
-
-    fn done(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if let Some(state) = self.0.take() {
-            state.abandon();
-        }
+        self.0.send(&mut *self.0.state.lock().await, sql, shape, call).await
     }
 }
 

@@ -33,8 +33,8 @@ impl Settings {
             run: run.into(),
             search_path: vec!["pg_catalog".into()],
             lock_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_mins(5),
-            idle_in_transaction_timeout: Duration::from_mins(5),
+            statement_timeout: Duration::from_secs(300),
+            idle_in_transaction_timeout: Duration::from_secs(300),
         }
     }
 
@@ -77,6 +77,7 @@ impl Settings {
         if major >= 17 {
             pairs.push(("transaction_timeout", "0".into()));
         }
-        Ok(pairs.iter().map(|(name, value)| format!("SET {name} = {value};")).collect())
+        let sets: Vec<String> = pairs.iter().map(|(name, value)| format!("SET {name} = {value}")).collect();
+        Ok(sets.join("; "))
     }
 }

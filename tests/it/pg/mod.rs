@@ -1,1 +1,7 @@
-//! Tests of `pg`.
+//! Tests of `pgrun::pg` against real servers.
+
+mod fixture;
+mod sequences;
+mod session;
+mod tls;
+mod values;

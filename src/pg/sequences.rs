@@ -1,0 +1,299 @@
+//! The state of all sequences of a database, read from one server and set on another.
+//!
+//! `pg_sequences.last_value` cannot be used: it is NULL for a sequence whose value was set but not yet handed out
+//! (`is_called = false`), and NULL where the reader lacks a privilege. Here nothing is skipped: what cannot be read is
+//! an error that names it.
+
+use std::collections::BTreeMap;
+
+use super::{
+    record::{field, record},
+    session::Session,
+};
+use crate::{
+    base::{
+        Code, Result, Value,
+        prose::{count, ticked_list},
+    },
+    fail, map,
+};
+
+record! {
+    /// A sequence, its definition and its state.
+    pub struct Sequence {
+        /// Its oid on the server it was read from; no part of a comparison.
+        pub oid: i64,
+        /// Schema.
+        pub schema: String,
+        /// Name, unquoted.
+        pub name: String,
+        /// `smallint`, `integer` or `bigint`.
+        pub data_type: String,
+        /// `START WITH`.
+        pub start: i64,
+        /// `INCREMENT BY`; negative for a descending sequence.
+        pub increment: i64,
+        /// `MINVALUE`.
+        pub minimum: i64,
+        /// `MAXVALUE`.
+        pub maximum: i64,
+        /// `CACHE`.
+        pub cache: i64,
+        /// `CYCLE`.
+        pub cycle: bool,
+        /// The value handed out last, or the next one if `is_called` is false.
+        pub last_value: i64,
+        /// Whether `last_value` has been handed out.
+        pub is_called: bool,
+    }
+
+    /// One way in which a sequence differs between two servers.
+    pub struct Difference {
+        /// `schema.name`.
+        pub sequence: String,
+        /// The field, or `existence`.
+        pub field: String,
+        /// Its value on the first server.
+        pub first: Option<String>,
+        /// Its value on the second server.
+        pub second: Option<String>,
+    }
+}
+
+/// Sequences per statement. Each is locked until its statement ends, and a server's lock table holds about
+/// `max_locks_per_transaction * max_connections` entries: 6,400 as servers come (manual, "Lock Management").
+const CHUNK: usize = 4000;
+
+/// Reads every sequence of the database, temporary ones excepted. Needs SELECT on each: `pg_read_all_data` (14+) gives it.
+///
+/// # Errors
+/// `pg_sql` with SQLSTATE 42501 naming the sequences that may not be read.
+pub async fn read(session: &Session) -> Result<Vec<Sequence>> {
+    const LIST: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, \
+         format_type(s.seqtypid, NULL) AS data_type, s.seqstart AS start, s.seqincrement AS increment, \
+         s.seqmin AS minimum, s.seqmax AS maximum, s.seqcache AS cache, s.seqcycle AS cycle, \
+         has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid \
+         WHERE c.relkind = 'S' AND c.relpersistence <> 't' ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+    let mut rows = session.query(LIST, &[]).await?;
+    let closed: Vec<String> = rows
+        .iter()
+        .filter(|row| row.get("readable") != Some(&Value::Bool(true)))
+        .filter_map(|row| Some(format!("{}.{}", row.get("schema")?.as_text()?, row.get("name")?.as_text()?)))
+        .collect();
+    if !closed.is_empty() {
+        return Err(fail!(
+            Code::PgSql,
+            "{} may not be read: {}",
+            count(closed.len(), "sequence"),
+            ticked_list(&closed, 5)
+        )
+        .detail("sqlstate", "42501")
+        .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"));
+    }
+    let oids: Vec<i64> = rows.iter().filter_map(|row| row.get("oid").and_then(Value::as_int)).collect();
+    let states = states(session, &oids).await?;
+    for (row, (last_value, is_called)) in rows.iter_mut().zip(states) {
+        row.extend(map! { "last_value" => last_value, "is_called" => is_called });
+    }
+    rows.iter().map(super::Record::from_map).collect()
+}
+
+/// The state of each sequence, in the order of `oids`.
+async fn states(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+    let by_data = session.major().await? >= 18;
+    let mut states = Vec::with_capacity(oids.len());
+    for chunk in oids.chunks(CHUNK) {
+        states.extend(if by_data { data(session, chunk).await? } else { values(session, chunk).await? });
+    }
+    Ok(states)
+}
+
+/// From 18 on there is a function that gives both.
+async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+    const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
+         FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
+    let row = session.one(DATA, &[oids.to_vec().into()]).await?;
+    let (last, called): (Vec<i64>, Vec<bool>) = (field(&row, "last")?, field(&row, "called")?);
+    Ok(last.into_iter().zip(called).collect())
+}
+
+/// Before 18: `pg_sequence_last_value` is NULL exactly for what has not been handed out. Those are looked at one by one,
+/// by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that grows
+/// with the square (measured on 15: 1,000 take 290 ms).
+async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+    const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
+         FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
+    let last: Vec<Option<i64>> = session.scalar(VALUES, &[oids.to_vec().into()]).await?;
+    let unused: Vec<String> =
+        oids.iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(oid, _)| oid.to_string()).collect();
+    let mut looked = Vec::new();
+    if !unused.is_empty() {
+        // A DO block gives no rows; a setting of this session carries its answer.
+        let look = format!(
+            "DO $pgrun$ DECLARE o oid; v int8; c bool; seen text[] := '{{}}'; BEGIN \
+             FOREACH o IN ARRAY '{{{}}}'::oid[] LOOP \
+             EXECUTE format('SELECT last_value, is_called FROM %s', o::regclass) INTO v, c; \
+             seen := seen || format('{{\"value\": %s, \"called\": %s}}', v, c::text); END LOOP; \
+             PERFORM set_config('pgrun.sequences', '[' || array_to_string(seen, ',') || ']', false); END $pgrun$",
+            unused.join(",")
+        );
+        session.batch(&look).await?;
+        let answer = session.value("SELECT current_setting('pgrun.sequences')::json", &[]).await?;
+        for entry in answer.as_list().unwrap_or_default() {
+            let entry = entry.as_map().ok_or_else(vanished)?;
+            looked.push((field(entry, "value")?, field(entry, "called")?));
+        }
+    }
+    let mut looked = looked.into_iter();
+    last.into_iter().map(|last| last.map(|last| (last, true)).or_else(|| looked.next()).ok_or_else(vanished)).collect()
+}
+
+fn vanished() -> crate::base::Error {
+    fail!(Code::PgSql, "a sequence vanished while it was read").hint("read them again")
+}
+
+/// Sets the state of the given sequences, found by name. Needs UPDATE on each: `pg_write_all_data` (14+) gives it.
+///
+/// If one of them does not exist, none is set. `setval` is not undone by a rollback; setting twice is the same as once.
+///
+/// # Errors
+/// `pg_sql` naming sequences that do not exist there, or with 22003 when a value lies outside a sequence's bounds.
+pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
+    const MISSING: &str = "SELECT w.schema || '.' || w.name AS missing \
+         FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
+         LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
+           ON n.nspname = w.schema AND c.relname = w.name WHERE c.oid IS NULL";
+    const SET: &str = "SELECT count(setval(c.oid::regclass, w.last_value, w.is_called)) \
+         FROM unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
+         JOIN pg_namespace n ON n.nspname = w.schema \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind = 'S'";
+    if sequences.is_empty() {
+        return Ok(());
+    }
+    let list = |field: fn(&Sequence) -> Value, of: &[Sequence]| Value::List(of.iter().map(field).collect());
+    let schema = |s: &Sequence| Value::from(s.schema.as_str());
+    let name = |s: &Sequence| Value::from(s.name.as_str());
+    let missing = session.texts(MISSING, &[list(schema, sequences), list(name, sequences)]).await?;
+    if !missing.is_empty() {
+        let number = count(missing.len(), "sequence");
+        let place = session.target().label();
+        return Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
+            .detail("sqlstate", "42P01"));
+    }
+    for chunk in sequences.chunks(CHUNK) {
+        let values = [
+            list(schema, chunk),
+            list(name, chunk),
+            list(|s| Value::Int(s.last_value), chunk),
+            list(|s| Value::Bool(s.is_called), chunk),
+        ];
+        let set: i64 = session.scalar(SET, &values).await?;
+        if usize::try_from(set) != Ok(chunk.len()) {
+            return Err(fail!(Code::PgSql, "{set} of {} were set", count(chunk.len(), "sequence")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads all sequences of `from`, sets them on `to`, and gives what was set.
+pub async fn copy(from: &Session, to: &Session) -> Result<Vec<Sequence>> {
+    let sequences = read(from).await?;
+    apply(to, &sequences).await?;
+    Ok(sequences)
+}
+
+/// Reads the state of all sequences of `from` again, and sets on `to` those that moved since `copied` was copied.
+///
+/// For a window in which nobody can write: the copy before it has done most of the work. Nobody else may have set
+/// sequences on `to` in between. Gives all states as they are now.
+///
+/// # Errors
+/// As [`read`] and [`apply`]; `require_failed` when sequences were made or dropped since.
+pub async fn copy_again(from: &Session, to: &Session, copied: &[Sequence]) -> Result<Vec<Sequence>> {
+    const NUMBER: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'";
+    let oids: Vec<i64> = copied.iter().map(|sequence| sequence.oid).collect();
+    let states = states(from, &oids).await?;
+    let number: i64 = from.scalar(NUMBER, &[]).await?;
+    if usize::try_from(number) != Ok(copied.len()) {
+        return Err(fail!(
+            Code::RequireFailed,
+            "there were {}, now there are {number}",
+            count(copied.len(), "sequence")
+        )
+        .hint("compare the schemas, then copy all sequences"));
+    }
+    let pairs = copied.iter().zip(states);
+    let now: Vec<Sequence> = pairs
+        .map(|(sequence, (last_value, is_called))| Sequence { last_value, is_called, ..sequence.clone() })
+        .collect();
+    let moved: Vec<Sequence> =
+        now.iter().zip(copied).filter(|(now, then)| now != then).map(|(now, _)| now.clone()).collect();
+    apply(to, &moved).await?;
+    Ok(now)
+}
+
+/// Every difference in existence, definition and state, by name. Empty means equal.
+#[must_use]
+pub fn differences(first: &[Sequence], second: &[Sequence]) -> Vec<Difference> {
+    let by_name = |sequences: &[Sequence]| -> BTreeMap<String, crate::base::Map> {
+        let named = sequences.iter().map(|s| (format!("{}.{}", s.schema, s.name), super::Record::to_map(s)));
+        named.collect()
+    };
+    let (first, second) = (by_name(first), by_name(second));
+    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let mut differ = |field: &str, first: Option<String>, second: Option<String>| {
+            found.push(Difference { sequence: name.clone(), field: field.to_owned(), first, second });
+        };
+        match (first.get(name), second.get(name)) {
+            (Some(a), Some(b)) => {
+                for (field, value) in a.iter().filter(|(field, value)| *field != "oid" && b.get(*field) != Some(value))
+                {
+                    differ(field, Some(shown(value)), b.get(field).map(shown));
+                }
+            }
+            (a, b) => differ("existence", a.map(|_| "present".into()), b.map(|_| "present".into())),
+        }
+    }
+    found
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        other => other.to_json().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sequence, differences};
+
+    #[test]
+    fn differences_name_the_field() {
+        let one = Sequence {
+            oid: 1,
+            schema: "s".into(),
+            name: "q".into(),
+            data_type: "bigint".into(),
+            start: 1,
+            increment: 1,
+            minimum: 1,
+            maximum: 9,
+            cache: 1,
+            cycle: false,
+            last_value: 5,
+            is_called: true,
+        };
+        let other = Sequence { oid: 2, is_called: false, ..one.clone() };
+        let third = Sequence { name: "r".into(), ..one.clone() };
+        assert!(differences(std::slice::from_ref(&one), std::slice::from_ref(&one)).is_empty());
+        let said: Vec<String> = differences(&[one], &[other, third])
+            .iter()
+            .map(|d| format!("{} {} {:?} {:?}", d.sequence, d.field, d.first, d.second))
+            .collect();
+        assert_eq!(said, ["s.q is_called Some(\"true\") Some(\"false\")", "s.r existence None Some(\"present\")"]);
+    }
+}
