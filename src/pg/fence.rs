@@ -105,9 +105,7 @@ pub async fn close(session: &Session, run: &str, exceptions: &[String], deadline
 /// `refused` after [`decide`]: the other server takes writes by then.
 pub async fn reopen(session: &Session, run: &str) -> Result<Option<Decision>> {
     let sql = format!("SELECT {COLUMNS} FROM pgrun.reopen_run($1::text)");
-    let rows = insist("the server to be open again", REOPENS_WITHIN, async || {
-        session.query(&sql, &[run.into()]).await
-    });
+    let rows = insist("the server to be open again", REOPENS_WITHIN, async || session.query(&sql, &[run.into()]).await);
     match rows.await {
         Ok(rows) => rows.first().map(Decision::from_map).transpose(),
         // The schema was never made or is gone: nothing of it can be fenced.

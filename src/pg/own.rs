@@ -4,10 +4,7 @@
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
 //! the apply worker. The SQL stands in `own.sql` and `fence.sql`.
 
-use super::{
-    record::record,
-    session::Session,
-};
+use super::{record::record, session::Session};
 use crate::{
     base::{Code, Error, Lsn, Result, Value, ident},
     fail,
@@ -109,7 +106,7 @@ pub async fn remove(session: &Session) -> Result<()> {
 
 /// Writes a marker of this kind and gives it back once it is durable.
 pub async fn mark(session: &Session, run: &str, kind: &str) -> Result<Mark> {
-    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, position AS lsn, redo_position AS redo \
+    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, mark_lsn AS lsn, mark_redo AS redo \
          FROM pgrun.mark($1::text, $2::text)";
     session.record(MARK, &[run.into(), kind.into()]).await
 }
