@@ -1,6 +1,7 @@
 //! PostgreSQL in async Rust: connecting, typed rows, and the primitives of replication, roles and sequences. No Rhai.
 
 mod calendar;
+mod conceal;
 mod conninfo;
 mod decode;
 mod facts;
@@ -9,14 +10,20 @@ pub mod fence;
 mod harmless;
 mod lexer;
 mod link;
+pub mod origin;
 pub mod own;
 mod param;
+pub mod publication;
 pub mod record;
+pub mod roles;
 pub mod sequences;
 pub mod session;
+pub mod sessions;
 pub mod settings;
+pub mod slot;
 mod sql;
 mod state;
+pub mod subscription;
 pub mod target;
 mod tls;
 

@@ -1,8 +1,11 @@
 //! Tests of `pgrun::pg` against real servers.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "what fails in a helper of a test fails the test")]
 
 mod fence;
 mod fixture;
 mod own;
+mod replication;
+mod roles;
 mod sequences;
 mod session;
 mod tls;
