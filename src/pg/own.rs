@@ -4,7 +4,10 @@
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
 //! the apply worker. The SQL stands in `own.sql` and `fence.sql`.
 
-use super::{record::record, session::Session};
+use super::{
+    record::{Record as _, record},
+    session::Session,
+};
 use crate::{
     base::{Code, Error, Lsn, Result, Value, ident},
     fail,
@@ -106,9 +109,9 @@ pub async fn remove(session: &Session) -> Result<()> {
 
 /// Writes a marker of this kind and gives it back once it is durable.
 pub async fn mark(session: &Session, run: &str, kind: &str) -> Result<Mark> {
-    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, own_position AS lsn, redo_position AS redo \
+    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, mark_lsn AS lsn, mark_redo AS redo \
          FROM pgrun.mark($1::text, $2::text)";
-    session.record(MARK, &[run.into(), kind.into()]).await
+    Mark::from_map(&session.one(MARK, &[run.into(), kind.into()]).await?)
 }
 
 /// Writes a marker that only says that BLUE was alive. Written every second while the snapshot is taken, they tell its
@@ -133,7 +136,7 @@ pub async fn sentinel(session: &Session, run: &str) -> Result<Sentinel> {
     const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
          VALUES (gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
                  pg_current_xact_id()::text::bigint, clock_timestamp()) RETURNING id::text AS id, lsn, xid";
-    session.record(SENTINEL, &[run.into()]).await
+    Sentinel::from_map(&session.one(SENTINEL, &[run.into()]).await?)
 }
 
 /// Whether this sentinel is here.

@@ -6,7 +6,9 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+mod fence;
 mod fixture;
+mod own;
 mod replication;
 mod roles;
 mod sequences;
