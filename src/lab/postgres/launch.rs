@@ -221,8 +221,9 @@ pub(super) async fn stop(postmaster: &Process, how: Shutdown) -> Result<()> {
     all.push(postmaster.clone());
     let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
     for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
-        postmaster.signal(signal);
-        for process in all.iter().filter(|_| signal == Signal::SIGKILL) {
+        // Backends of a postmaster that is killed would live on for a while.
+        let told = if signal == Signal::SIGKILL { all.as_slice() } else { std::slice::from_ref(postmaster) };
+        for process in told {
             process.signal(signal);
         }
         let all = all.clone();

@@ -117,6 +117,10 @@ impl Upgrade<'_> {
         command.args(["-U", &self.options.superuser, "--retain", "--socketdir"]).arg(sockets.path());
         // Hard links instead of a second copy: the old files are a copy already, and both lie in one folder.
         command.arg("--link");
+        // A lab survives a killed process, not a power cut. The option came with 15.
+        if self.to.version.major >= 15 {
+            command.arg("--no-sync");
+        }
         program::run(command, DEADLINE).await
     }
 }

@@ -6,7 +6,9 @@ use aws_sdk_rds::{
     types::{ApplyMethod, Parameter, Tag},
 };
 
-use super::stage::{PASSWORD, Stage, create, pair, settle, snapshot_settles};
+use pgrun::lab::{LabOptions, SlotsInSnapshot};
+
+use super::stage::{PASSWORD, Stage, connect, create, options, pair, scratch, settle, snapshot_settles, url};
 
 fn refused<T, E: ProvideErrorMetadata>(result: Result<T, SdkError<E, HttpResponse>>) -> String {
     let error = result.err().expect("it was not refused");
@@ -57,7 +59,9 @@ async fn requests_are_checked_as_rds_checks_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn states_are_guarded() {
     let (from, to) = pair().await;
-    let stage = Stage::set().await;
+    let scratch = scratch();
+    let options = LabOptions { slots_in_snapshot: SlotsInSnapshot::Refuse, ..options(&scratch) };
+    let stage = Stage::set_with(scratch, options).await;
     let rds = &stage.rds;
     create(rds, "one", &from.to_string()).await;
     let busy = "InvalidDBInstanceState 400";
@@ -75,6 +79,8 @@ async fn states_are_guarded() {
     for name in ["error/nothing", "error/../../../world.json", "../world.json", "error/.."] {
         assert_eq!(refused(file(name).await), "DBLogFileNotFoundFault 404", "{name}");
     }
+    let client = connect(&url(rds, "one").await).await;
+    client.batch_execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
     snapshot("s").await.unwrap();
     assert_eq!(refused(snapshot("t").await), busy, "it is backing up");
     let upgrade = |version: String| rds.modify_db_snapshot().db_snapshot_identifier("s").engine_version(version).send();
@@ -84,6 +90,8 @@ async fn states_are_guarded() {
     assert_eq!(refused(snapshot("S").await), "DBSnapshotAlreadyExists 400");
     assert_eq!(refused(upgrade("99.9".into()).await), "InvalidParameterCombination 400");
     assert_eq!(refused(upgrade(from.to_string()).await), "InvalidParameterCombination 400");
+    upgrade(to.to_string()).await.unwrap();
+    assert_eq!(snapshot_settles(rds, "s", "available").await, from.to_string(), "its slot keeps it where it is");
     let restore = rds.restore_db_instance_from_db_snapshot().db_snapshot_identifier("s").db_instance_identifier("one");
     assert_eq!(refused(restore.send().await), "DBInstanceAlreadyExists 400");
 
