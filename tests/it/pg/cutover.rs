@@ -51,10 +51,11 @@ impl Stage {
         let (blue, green) = (pair.blue.database("cut").await, pair.green.database("cut").await);
         let (from, to) = (blue.session(), green.session());
         let role = fixture::unique("app");
+        let verifier = cheap_verifier(&to, &role).await;
         for session in [&from, &to] {
             own::install(session).await.unwrap();
             let sql = format!(
-                "CREATE ROLE {role} LOGIN PASSWORD 'secret'; CREATE TABLE public.t (id bigserial PRIMARY KEY, v text); \
+                "CREATE ROLE {role} LOGIN PASSWORD '{verifier}'; CREATE TABLE public.t (id bigserial PRIMARY KEY, v text); \
                  GRANT ALL ON public.t TO {role}; GRANT ALL ON SEQUENCE public.t_id_seq TO {role}"
             );
             session.batch(&sql).await.unwrap();
@@ -100,6 +101,17 @@ impl Stage {
             session.batch(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.role)).await.unwrap();
         }
     }
+}
+
+/// The password `secret`, as cheap to prove as can be: the writers log in all the time and must not starve the servers.
+async fn cheap_verifier(session: &Session, role: &str) -> String {
+    // From 16 on; before, 4096 rounds it is.
+    let _ = session.batch("SET scram_iterations = 1").await;
+    session.batch(&format!("CREATE ROLE {role} PASSWORD 'secret'")).await.unwrap();
+    let sql = "SELECT rolpassword FROM pg_authid WHERE rolname = $1";
+    let verifier = session.value(sql, &[role.into()]).await.unwrap();
+    session.batch(&format!("DROP ROLE {role}")).await.unwrap();
+    verifier.as_text().unwrap().to_owned()
 }
 
 async fn subscribe(subscriber: &Session, publisher: &Session, name: &str, slot: &str, enabled: bool) {
