@@ -197,7 +197,8 @@ impl Resolver {
 
 impl ModuleResolver for Resolver {
     fn resolve(&self, engine: &Engine, from: Option<&str>, path: &str, at: Position) -> Script<Shared<Module>> {
-        let name = canonical(from.unwrap_or_default(), path, &self.shelf).map_err(|error| bridge::raise(error, from, at))?;
+        let name =
+            canonical(from.unwrap_or_default(), path, &self.shelf).map_err(|error| bridge::raise(error, from, at))?;
         let turn = (std::thread::current().id(), name.clone());
         {
             let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);

@@ -446,7 +446,11 @@ mod tests {
             thrown: None,
         };
         let failed = line(Event::Failed { error: error.clone(), ms: 1 });
-        assert!(failed.contains("\"***/***\"") && failed.contains("\"detail\":\"***\"") && failed.contains("resume postgres"));
+        assert!(
+            failed.contains("\"***/***\"")
+                && failed.contains("\"detail\":\"***\"")
+                && failed.contains("resume postgres")
+        );
         error.thrown = Some(user);
         assert_eq!(line(Event::Failed { error, ms: 1 }).matches("postgres").count(), 4);
     }

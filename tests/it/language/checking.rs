@@ -49,7 +49,10 @@ fn doubled_names_are_found() {
 fn loops_need_keys() {
     refused("for i in 0..2 { step \"a\" { 1 } }", "the step `a` stands in a loop and has no key");
     refused("let n = 0; while n < 2 { n += 1; step \"a\" { 1 } }", "has no key");
-    refused("for i in 0..2 { poll \"a\" with #{ deadline: \"1s\" } { 1 } }", "the poll `a` stands in a loop and has no key");
+    refused(
+        "for i in 0..2 { poll \"a\" with #{ deadline: \"1s\" } { 1 } }",
+        "the poll `a` stands in a loop and has no key",
+    );
     refused("for i in 0..2 { phase \"p\" { 1 } }", "the phase `p` stands in a loop");
     refused("for i in 0..2 { phase \"p\" { step \"a\" with #{ key: i } { 1 } } }", "the phase `p` stands in a loop");
     clean("for i in 0..2 { step \"a\" with #{ key: i } { 1 } }");
@@ -63,7 +66,7 @@ fn loops_need_keys() {
 #[test]
 fn declarations_are_literal() {
     refused("let d = #{}; let p = params(d);", "`params` takes a literal map");
-    refused("let p = params(#{ a: 1 });", "the parameter `a` is declared by a int");
+    refused("let p = params(#{ a: 1 });", "the parameter `a` is declared by an int");
     refused("let p = params(#{ a: #{ help: \"h\" } });", "the parameter `a` has no type");
     refused("let p = params(#{ a: #{ type: \"text\" } });", "the parameter `a` has no help");
     refused("let p = params(#{ a: #{ type: \"texd\", help: \"h\" } });", "has the type `texd`");

@@ -23,7 +23,9 @@ fn what_a_script_lacks() {
 /// Nor by their names: a call through a function pointer is no way round.
 #[test]
 fn what_a_script_lacks_cannot_be_called_by_name() {
-    for pointer in ["Fn(\"exit\").call()", "Fn(\"exit\").call(1)", "Fn(\"timestamp\").call()", "Fn(\"eval\").call(\"say(2)\")"] {
+    for pointer in
+        ["Fn(\"exit\").call()", "Fn(\"exit\").call(1)", "Fn(\"timestamp\").call()", "Fn(\"eval\").call(\"say(2)\")"]
+    {
         let output = Pgrun::of(&format!("say(1); step \"a\" {{ {pointer} }} say(3);")).run();
         output.wants(output.code != 0 && !output.stdout.contains('2'), "it could be called");
     }
@@ -42,7 +44,8 @@ fn nothing_is_optimized_away() {
     // The check sees what stands in the dead branches.
     let output = pgrun.check().exit(2).stderr_has("the step `dead` assigns the outer variable `n`");
     output.stderr_has("there is no function `no_such_function`");
-    let pgrun = Pgrun::of("say(\"run\"); fn f() { say(\"called\"); 1 } const Y = 3; if Y > 5 { step \"dead\" { f() } }");
+    let pgrun =
+        Pgrun::of("say(\"run\"); fn f() { say(\"called\"); 1 } const Y = 3; if Y > 5 { step \"dead\" { f() } }");
     pgrun.check().exit(0).stdout("1 runbook: no mistakes found\n");
     pgrun.run().exit(0).stdout("run\n");
 }
@@ -74,16 +77,24 @@ fn recursion_ends_with_an_error() {
     };
     says(&deep(50), &["50"]);
     fails("fn f(n) { f(n + 1) } f(0);", "script_error", "tack overflow");
-    fails("fn f(n) { step \"s\" with #{ key: n } { g(n) } } fn g(n) { g(n + 1) } f(0);", "script_error", "tack overflow");
+    fails(
+        "fn f(n) { step \"s\" with #{ key: n } { g(n) } } fn g(n) { g(n + 1) } f(0);",
+        "script_error",
+        "tack overflow",
+    );
     // In a branch too, which has a thread of its own.
     fails("fn f(n) { f(n + 1) } parallel { f(0) } also { 1 }", "script_error", "tack overflow");
-    says("fn f(n) { if n == 0 { 0 } else { f(n - 1) + 1 } } let v = parallel { f(60) } also { f(60) }; say(v[0] + v[1]);", &["120"]);
+    says(
+        "fn f(n) { if n == 0 { 0 } else { f(n - 1) + 1 } } let v = parallel { f(60) } also { f(60) }; say(v[0] + v[1]);",
+        &["120"],
+    );
 }
 
 /// A stack overflow cannot be caught: the script is wrong, whatever it thinks of it.
 #[test]
 fn an_overflow_is_not_caught() {
-    let output = fails("fn f(n) { f(n + 1) } try { f(0); } catch { say(\"caught\"); }", "script_error", "tack overflow");
+    let output =
+        fails("fn f(n) { f(n + 1) } try { f(0); } catch { say(\"caught\"); }", "script_error", "tack overflow");
     output.stdout("");
 }
 
@@ -102,6 +113,14 @@ fn a_busy_loop_can_be_stopped() {
 /// The deadline of a step or phase is heard in a loop that only computes.
 #[test]
 fn a_deadline_is_heard_in_a_busy_loop() {
-    fails("phase \"p\" with #{ deadline: \"50ms\" } { let n = 0; loop { n += 1; } }", "timeout", "the 50 ms of phase `p` passed");
-    fails("step \"s\" with #{ deadline: \"50ms\" } { let n = 0; loop { n += 1; } }", "timeout", "the 50 ms of step `s` passed");
+    fails(
+        "phase \"p\" with #{ deadline: \"50ms\" } { let n = 0; loop { n += 1; } }",
+        "timeout",
+        "the 50 ms of phase `p` passed",
+    );
+    fails(
+        "step \"s\" with #{ deadline: \"50ms\" } { let n = 0; loop { n += 1; } }",
+        "timeout",
+        "the 50 ms of step `s` passed",
+    );
 }

@@ -37,7 +37,11 @@ fn changes_by_method_are_found_at_run_time() {
 /// `this` is a variable of the caller too.
 #[test]
 fn this_is_not_changed() {
-    fails(r#"fn add() { step "a" { this.push(1); } } let l = []; l.add();"#, "step_rule", "changes the variable `this`");
+    fails(
+        r#"fn add() { step "a" { this.push(1); } } let l = []; l.add();"#,
+        "step_rule",
+        "changes the variable `this`",
+    );
     fails(r#"fn add() { step "a" { this.n = 1; } } let l = #{ n: 0 }; l.add();"#, "step_rule", "`this`");
 }
 

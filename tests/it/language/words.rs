@@ -49,13 +49,13 @@ fn clauses_come_in_their_order() {
 #[test]
 fn options_are_known_and_typed() {
     fails(r#"step "a" with #{ deadlin: "5s" } { 1 }"#, "step_rule", "got the option `deadlin`, wanted `key`");
-    fails(r#"step "a" with #{ deadline: 5 } { 1 }"#, "step_rule", "got a int for `deadline`, wanted a text");
+    fails(r#"step "a" with #{ deadline: 5 } { 1 }"#, "step_rule", "got an int for `deadline`, wanted a text");
     fails(r#"step "a" with #{ deadline: "5" } { 1 }"#, "step_rule", "got \"5\", wanted a duration");
-    fails(r#"step "a" with 5 { 1 }"#, "step_rule", "got a int after `with`, wanted a map");
+    fails(r#"step "a" with 5 { 1 }"#, "step_rule", "got an int after `with`, wanted a map");
     fails(r#"step "a" with #{ retry: "always" } { 1 }"#, "step_rule", "wanted \"safe\"");
     fails(r#"phase "a" with #{ on_failure: "stop" } { 1 }"#, "step_rule", "wanted \"undo\"");
     fails(r#"phase "a" with #{ never_ask: "yes" } { 1 }"#, "step_rule", "got a text for `never_ask`");
-    fails(r#"let n = 5; step n { 1 }"#, "step_rule", "got a int as name, wanted a text");
+    fails(r"let n = 5; step n { 1 }", "step_rule", "got an int as name, wanted a text");
     fails(r#"step " " { 1 }"#, "step_rule", "got an empty name");
 }
 
@@ -70,7 +70,10 @@ fn an_identity_is_used_once() {
     fails(r#"fn f() { step "s" { 1 } } f(); f();"#, "step_rule", "the identity `s` was used before");
     fails(r#"fn f() { phase "p" { step "s" { 1 } } } f(); f();"#, "step_rule", "the identity `p` was used before");
     // Caught, it still does not run.
-    says(r#"fn f() { step "s" { say("ran"); 1 } } f(); try { f(); } catch (e) { say(e.code); }"#, &["ran", "step_rule"]);
+    says(
+        r#"fn f() { step "s" { say("ran"); 1 } } f(); try { f(); } catch (e) { say(e.code); }"#,
+        &["ran", "step_rule"],
+    );
 }
 
 /// In a loop the key tells the steps apart, whatever plain value it is.
@@ -81,8 +84,15 @@ fn keys_tell_steps_of_a_loop_apart() {
            for n in 0..2 { poll "p" with #{ key: n, deadline: "1s" } { 1 } }"#,
     );
     pgrun.run().exit(0).journal(&[
-        "done s [a]", "done s [1]", "done s [true]", "done s [0/5]", "done s [0/6]", "done s [c]", "done p [0]",
-        "done p [1]", "finished",
+        "done s [a]",
+        "done s [1]",
+        "done s [true]",
+        "done s [0/5]",
+        "done s [0/6]",
+        "done s [c]",
+        "done p [0]",
+        "done p [1]",
+        "finished",
     ]);
     fails(r#"step "s" with #{ key: random_password() } { 1 }"#, "step_rule", "wanted a text, a number");
     fails(r#"step "s" with #{ key: [1] } { 1 }"#, "step_rule", "wanted a text, a number");
@@ -91,7 +101,9 @@ fn keys_tell_steps_of_a_loop_apart() {
 /// Steps are leaves.
 #[test]
 fn nothing_stands_inside_a_step() {
-    for inner in [r#"step "b" { 1 }"#, r#"phase "b" { 1 }"#, r#"confirm "b""#, r#"pause "b""#, "parallel { 1 } also { 2 }"] {
+    for inner in
+        [r#"step "b" { 1 }"#, r#"phase "b" { 1 }"#, r#"confirm "b""#, r#"pause "b""#, "parallel { 1 } also { 2 }"]
+    {
         refused(&format!("step \"a\" {{ {inner} }}"), "stands inside a step");
         // Through a function only the run can see it.
         fails(&format!("fn f() {{ {inner} }} step \"a\" {{ f(); }}"), "step_rule", "inside");
@@ -125,7 +137,10 @@ fn check_decides() {
     fails(r#"step "a" check { "foreign" } { 1 }"#, "foreign", "what step `a` would make exists already").exit(3);
     fails(r#"step "a" check { "maybe" } { 1 }"#, "step_rule", "a check gave text, wanted true, false");
     fails(r#"step "a" check { "pending" } { 1 }"#, "step_rule", "says `pending`, but it has no `verify`");
-    says(r#"let v = step "a" check { "pending" } { say("never"); } verify { #{ state: "done", value: 9 } }; say(v);"#, &["9"]);
+    says(
+        r#"let v = step "a" check { "pending" } { say("never"); } verify { #{ state: "done", value: 9 } }; say(v);"#,
+        &["9"],
+    );
 }
 
 /// A foreign resource cannot be caught: the script would go on as if it were its own.
@@ -200,16 +215,32 @@ fn blocks_see_this() {
 #[test]
 fn words_are_reserved() {
     for word in ["step", "phase", "confirm", "pause", "poll", "parallel"] {
-        let hint = "are words of pgrun and name nothing else";
-        refused(&format!("let {word} = 1;"), hint);
-        refused(&format!("fn {word}() {{ 1 }}"), hint);
-        refused(&format!("let m = #{{}}; m.{word} = 1;"), hint);
+        let naming = [
+            format!("let {word} = 1;"),
+            format!("const {word} = 1;"),
+            format!("for {word} in 0..2 {{ }}"),
+            format!("for (a, {word}) in 0..2 {{ }}"),
+            format!("fn {word}() {{ 1 }}"),
+            format!("fn f({word}) {{ 1 }}"),
+            format!("let f = |{word}| 1;"),
+            format!("try {{ }} catch ({word}) {{ }}"),
+            format!("import \"main\" as {word};"),
+        ];
+        for text in naming {
+            refused(&text, &format!("`{word}` is a word of pgrun and names nothing else"));
+        }
+        for text in [format!("let m = #{{}}; m.{word} = 1;"), format!("let m = #{{}};\nm.{word}();")] {
+            refused(
+                &text,
+                &format!("hint: `{word}` is a word of pgrun and names nothing else; for a key write [\"{word}\"]"),
+            );
+        }
         says(&format!("let m = #{{ {word}: 5 }}; say(m[\"{word}\"]);"), &["5"]);
     }
     // The words of the clauses stay free.
     says("let check = 1; let undo = 2; let verify = 3; let also = 4; say(check + undo + verify + also);", &["10"]);
-    refused("let match = 1;", "reserved");
-    refused("let spawn = 1;", "reserved");
+    refused("let match = 1;", "'match' is a reserved keyword");
+    refused("let spawn = 1;", "'spawn' is a reserved keyword");
 }
 
 /// Two sentences follow each other without a semicolon, also at the end of a function.
