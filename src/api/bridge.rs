@@ -238,7 +238,7 @@ fn thrown_facts(thrown: &Dynamic) -> Error {
         let text = match thrown.clone().try_cast::<ImmutableString>() {
             Some(text) => text.to_string(),
             None => convert::to_value(thrown, "").map_or_else(
-                |_| format!("the script threw a {}", convert::type_word(thrown)),
+                |_| format!("the script threw {}", convert::a_type(thrown)),
                 |value| value.to_json().to_string(),
             ),
         };

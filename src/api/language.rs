@@ -151,7 +151,7 @@ pub(super) const MODULE: Module = Module {
 };
 
 /// Functions of Rhai that a runbook lacks, and why.
-pub const ABSENT: [(&str, &str); 3] = [
+const ABSENT: [(&str, &str); 3] = [
     ("eval", "what a runbook does must be known before it runs"),
     ("timestamp", "a resumed run would see another time: `now()` in a step is kept"),
     ("exit", "a run that ends in the middle would count as done: `return` ends a function, `require` the run"),
@@ -168,6 +168,7 @@ pub(super) fn register_replacements(engine: &mut Engine) {
 }
 
 /// The error of a call of something that a runbook lacks.
+#[must_use]
 pub fn absence(name: &str) -> Option<Error> {
     let (name, why) = ABSENT.iter().find(|(absent, _)| *absent == name)?;
     Some(fail!(Code::ScriptSyntax, "a runbook has no `{name}`: {why}"))
@@ -248,8 +249,7 @@ fn error_text(call: &Call) -> Result<Dynamic> {
     let message = caught.clone().try_cast::<rhai::Map>().and_then(|map| map.get("message").cloned());
     let said = message.unwrap_or(caught);
     // A script may throw anything, secrets included.
-    let text =
-        convert::to_value(&said, "").map_or_else(|_| format!("a {}", convert::type_word(&said)), |value| plain(&value));
+    let text = convert::to_value(&said, "").map_or_else(|_| convert::a_type(&said), |value| plain(&value));
     Ok(text.into())
 }
 

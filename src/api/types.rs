@@ -3,12 +3,12 @@
 
 use std::cmp::Ordering;
 
-use rhai::{Dynamic, Engine, Position};
+use rhai::{Dynamic, Engine, ImmutableString, Position};
 use rust_decimal::Decimal;
 
 use super::{
     bridge::{self, Script},
-    convert::type_word,
+    convert::a_type,
 };
 use crate::{
     base::{Code, Error, Lsn, Secret, secret::MASK},
@@ -51,28 +51,81 @@ fn register_lsn(engine: &mut Engine) {
 }
 
 fn mixed(what: &str, operator: &str, other: &Dynamic) -> Script<bool> {
-    let other = type_word(other);
-    let error = fail!(Code::ValueGuard, "{what} cannot be compared with a {other} (`{operator}`)");
+    let other = a_type(other);
+    let error = fail!(Code::ValueGuard, "{what} cannot be compared with {other} (`{operator}`)");
     Err(raise(error.hint("make it an lsn first: lsn(\"0/16B3748\")")))
 }
 
-/// Which of two is the larger has an answer within a type and between numbers; elsewhere Rhai says false. SQL's
-/// `numeric` is a decimal and a literal with a point is a float: Rhai does not compare these two.
+/// Which of two is the larger has an answer between numbers and between texts; elsewhere Rhai says false. SQL's `numeric`
+/// is a decimal and a literal with a point is a float: Rhai does not compare these two at all.
 fn register_order(engine: &mut Engine) {
+    // Else the built-in "false" comes first.
+    engine.set_fast_operators(false);
     for operator in ORDERS {
         engine.register_fn(operator, move |a: Dynamic, b: Dynamic| -> Script<bool> {
-            let (a, b) = (type_word(&a), type_word(&b));
-            let error = fail!(Code::ValueGuard, "a {a} cannot be compared with a {b} (`{operator}`)");
-            Err(raise(error.hint("convert one of them first, for example with parse_int(..) or major(..)")))
+            Ok(order(&a, &b, operator)?.is_some_and(|order| holds(operator, order)))
         });
     }
-    for operator in EQUALITIES.into_iter().chain(ORDERS) {
+    for operator in EQUALITIES {
         engine.register_fn(operator, move |a: Decimal, b: f64| -> Script<bool> {
             Ok(holds(operator, a.cmp(&exact(b)?)))
         });
         engine.register_fn(operator, move |a: f64, b: Decimal| -> Script<bool> {
             Ok(holds(operator, exact(a)?.cmp(&b)))
         });
+    }
+}
+
+/// How two values are ordered; none where one is no number at all.
+fn order(a: &Dynamic, b: &Dynamic, operator: &str) -> Script<Option<Ordering>> {
+    let numbers = (Number::of(a), Number::of(b));
+    if let (Some(a), Some(b)) = numbers {
+        return match (a, b) {
+            (Number::Int(a), Number::Int(b)) => Ok(Some(a.cmp(&b))),
+            (Number::Decimal(a), b) => Ok(Some(a.cmp(&b.decimal()?))),
+            (a, Number::Decimal(b)) => Ok(Some(a.decimal()?.cmp(&b))),
+            (a, b) => Ok(a.float().partial_cmp(&b.float())),
+        };
+    }
+    let text = |value: &Dynamic| {
+        let text = value.clone().try_cast::<ImmutableString>();
+        text.or_else(|| value.as_char().ok().map(|char| char.to_string().into()))
+    };
+    if let (Some(a), Some(b)) = (text(a), text(b)) {
+        return Ok(Some(a.cmp(&b)));
+    }
+    let (a, b) = (a_type(a), a_type(b));
+    let error = fail!(Code::ValueGuard, "{a} cannot be compared with {b} (`{operator}`)");
+    Err(raise(error.hint("convert one of them first, for example with parse_int(..) or major(..)")))
+}
+
+enum Number {
+    Int(i64),
+    Float(f64),
+    Decimal(Decimal),
+}
+
+impl Number {
+    fn of(value: &Dynamic) -> Option<Self> {
+        let decimal = || value.clone().try_cast::<Decimal>().map(Self::Decimal);
+        value.as_int().map(Self::Int).or_else(|_| value.as_float().map(Self::Float)).ok().or_else(decimal)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "as Rhai itself compares an int with a float")]
+    fn float(&self) -> f64 {
+        match self {
+            Self::Int(number) => *number as f64,
+            Self::Float(number) => *number,
+            Self::Decimal(_) => f64::NAN,
+        }
+    }
+
+    fn decimal(&self) -> Script<Decimal> {
+        match self {
+            Self::Int(number) => Ok((*number).into()),
+            Self::Float(number) => exact(*number),
+            Self::Decimal(number) => Ok(*number),
+        }
     }
 }
 
@@ -98,6 +151,9 @@ fn register_secret(engine: &mut Engine) {
     engine.register_fn("to_debug", |_: &mut Secret| MASK.to_owned());
     engine.register_fn("print", |_: &mut Secret| MASK.to_owned());
     engine.register_fn("debug", |_: &mut Secret| MASK.to_owned());
+    // Rhai's own text + anything comes before text + Dynamic.
+    engine.register_fn("+", |_: &str, _: Secret| -> Script<String> { Err(raise(joined())) });
+    engine.register_fn("+", |_: Secret, _: &str| -> Script<String> { Err(raise(joined())) });
     engine.register_fn("+", |_: Secret, _: Secret| -> Script<String> { Err(raise(joined())) });
     engine.register_fn("+", |_: Dynamic, _: Secret| -> Script<String> { Err(raise(joined())) });
     engine.register_fn("+", |_: Secret, _: Dynamic| -> Script<String> { Err(raise(joined())) });
@@ -123,8 +179,8 @@ fn unlike(operator: &str, other: &Dynamic) -> Script<bool> {
     if other.is_unit() {
         return Ok(operator == "!=");
     }
-    let other = type_word(other);
-    Err(raise(fail!(Code::SecretGuard, "a secret cannot be compared with a {other} (`{operator}`)")))
+    let other = a_type(other);
+    Err(raise(fail!(Code::SecretGuard, "a secret cannot be compared with {other} (`{operator}`)")))
 }
 
 fn joined() -> Error {

@@ -68,8 +68,8 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
     for (name, entry) in map {
         let Some(entry) = entry.clone().try_cast::<Map>() else {
             return Err(wrong(format!(
-                "the parameter `{name}` is declared by a {}, not by a map",
-                convert::type_word(&entry)
+                "the parameter `{name}` is declared by {}, not by a map",
+                convert::a_type(&entry)
             )));
         };
         if let Some(key) = entry.keys().find(|key| !["type", "help", "otherwise"].contains(&key.as_str())) {
@@ -206,8 +206,8 @@ impl Values {
                 let got = if holds_password(json) { "***".into() } else { json.to_string() };
                 fail!(
                     Code::ParamType,
-                    "the parameter `{name}` is {got}, wanted a {} such as {}",
-                    kind.name,
+                    "the parameter `{name}` is {got}, wanted {} such as {}",
+                    convert::with_article(kind.name),
                     kind.example
                 )
             })?;

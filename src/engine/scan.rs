@@ -14,6 +14,8 @@ pub(super) struct Scan {
     pub(super) calls: Vec<Call>,
     pub(super) outer_assignments: Vec<(String, String, Position)>,
     pub(super) stray_breaks: Vec<Position>,
+    /// Names that the script gives to variables, parameters and modules.
+    pub(super) names: Vec<(String, Position)>,
     /// The closures that are undo clauses.
     undo_clauses: BTreeSet<String>,
 }
@@ -72,10 +74,13 @@ pub(super) fn scan(ast: &AST) -> Scan {
     };
     walk(&ast.clone_statements_only(), None);
     for function in ast.iter_functions() {
-        let one = ast.clone_functions_only_filtered(|_, _, _, name, count| {
-            name == function.name && count == function.params.len()
-        });
+        // Not `clone_functions_only_filtered`: in Rhai 1.27 it copies all functions.
+        let mut one = ast.clone_functions_only();
+        one.retain_functions(|_, _, name, count| name == function.name && count == function.params.len());
         walk(&one, Some(function.name));
+    }
+    for function in ast.iter_functions() {
+        found.names.extend(function.params.iter().map(|name| ((*name).to_owned(), Position::NONE)));
     }
     // Functions come in hash order, and a case of several values is walked for each of them.
     found.words.sort_by_key(|word| word.at);
@@ -92,7 +97,16 @@ pub(super) fn scan(ast: &AST) -> Scan {
 
 fn visit(found: &mut Scan, path: &[ASTNode], node: &ASTNode, function: Option<&str>) {
     match node {
+        ASTNode::Stmt(Stmt::Var(variable, _, at)) => found.names.push((variable.0.name.to_string(), *at)),
+        ASTNode::Stmt(Stmt::For(parts, at)) => {
+            let counter = parts.1.as_ref().map(|counter| counter.name.to_string());
+            found.names.extend([parts.0.name.to_string()].into_iter().chain(counter).map(|name| (name, *at)));
+        }
+        ASTNode::Stmt(Stmt::TryCatch(parts, _)) => {
+            found.names.extend(root_variable(&parts.expr).map(|name| (name, parts.expr.position())));
+        }
         ASTNode::Stmt(Stmt::Import(import, at)) => {
+            found.names.push((import.1.name.to_string(), *at));
             let literal = import.0.get_literal_value(None).and_then(|path| path.into_string().ok());
             found.imports.push(Import { path: literal, alias: import.1.name.to_string(), at: *at });
         }

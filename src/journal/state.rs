@@ -181,7 +181,8 @@ impl RunState {
             stopped if !resumes => return Err(illegal(format!("the run is {} and was not resumed", stopped.name()))),
             _ => {}
         }
-        if let Some(phase) = self.phase_not_entered(&record.key) {
+        let undoes = matches!(record.event, Event::UndoIntent | Event::UndoDone | Event::UndoFailed { .. });
+        if let Some(phase) = self.phase_not_entered(&record.key).filter(|_| !undoes) {
             return Err(illegal(format!("the phase `{}` is not entered", key_text(phase))));
         }
         self.apply(record).map_err(illegal)?;

@@ -83,6 +83,12 @@ pub async fn is_installed(session: &Session) -> Result<bool> {
 /// # Errors
 /// `refused` while a fence stands on this server: its record is the only way back.
 pub async fn remove(session: &Session) -> Result<()> {
+    // By name and without CASCADE: a view that somebody made over these tables is somebody's.
+    const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 1 AS turn FROM pg_class \
+         WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
+         UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 0 \
+         FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
+         UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 2 ORDER BY turn";
     if format(session).await?.is_none() {
         return Ok(());
     }
@@ -93,12 +99,6 @@ pub async fn remove(session: &Session) -> Result<()> {
                 return Err(fail!(Code::Refused, "a fence stands on {}", session.target().label())
                     .hint("open the server again first: SELECT pgrun.reopen()"));
             }
-            // By name and without CASCADE: a view that somebody made over these tables is somebody's.
-            const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 1 AS turn FROM pg_class \
-                 WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
-                 UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 0 \
-                 FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
-                 UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 2 ORDER BY turn";
             for row in session.query(THINGS, &[]).await? {
                 session.batch(row.get("drop").and_then(Value::as_text).unwrap_or_default()).await?;
             }

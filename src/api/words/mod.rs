@@ -15,7 +15,7 @@ use rhai::{Array, Dynamic, Engine, EvalContext, Expression, ImmutableString, Lex
 
 use super::{
     bridge::{self, Ended, Raised, Script, Thrown},
-    convert::{self, type_word},
+    convert,
     frame::{Frame, Limit},
     host::Host,
     undo::UndoClause,
@@ -182,23 +182,23 @@ impl From<Raised> for Trouble {
 /// The inputs of one sentence, by clause.
 struct Inputs<'a> {
     host: &'a Host,
-    inputs: &'a [Expression<'a>],
+    expressions: &'a [Expression<'a>],
     clauses: Vec<String>,
 }
 
 impl<'a> Inputs<'a> {
-    fn new(host: &'a Host, inputs: &'a [Expression<'a>], state: &Dynamic) -> Self {
+    fn new(host: &'a Host, expressions: &'a [Expression<'a>], state: &Dynamic) -> Self {
         let names = |clauses: &Array| clauses.iter().map(ToString::to_string).collect();
         let clauses = state.read_lock::<Array>().map_or_else(Vec::new, |clauses| names(&clauses));
-        Self { host, inputs, clauses }
+        Self { host, expressions, clauses }
     }
 
     fn position(&self) -> Position {
-        self.inputs.first().map_or(Position::NONE, Expression::position)
+        self.expressions.first().map_or(Position::NONE, Expression::position)
     }
 
     fn get(&self, clause: &str) -> Option<&Expression<'a>> {
-        self.clauses.iter().position(|name| name == clause).and_then(|at| self.inputs.get(at))
+        self.clauses.iter().position(|name| name == clause).and_then(|at| self.expressions.get(at))
     }
 
     fn has(&self, clause: &str) -> bool {
@@ -212,7 +212,7 @@ impl<'a> Inputs<'a> {
         match value.read_lock::<ImmutableString>() {
             Some(text) if !text.trim().is_empty() => Ok(text.to_string()),
             Some(_) => Err(fail!(Code::StepRule, "got an empty name").into()),
-            None => Err(fail!(Code::StepRule, "got a {} as name, wanted a text", type_word(&value)).into()),
+            None => Err(fail!(Code::StepRule, "got {} as name, wanted a text", convert::a_type(&value)).into()),
         }
     }
 
@@ -221,7 +221,7 @@ impl<'a> Inputs<'a> {
         let Some(input) = self.get("with") else { return Ok(Options::default()) };
         let value = input.eval_with_context(context)?.flatten();
         let Some(map) = value.clone().try_cast::<rhai::Map>() else {
-            return Err(fail!(Code::StepRule, "got a {} after `with`, wanted a map", type_word(&value)).into());
+            return Err(fail!(Code::StepRule, "got {} after `with`, wanted a map", convert::a_type(&value)).into());
         };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
             let error = fail!(Code::StepRule, "got the option `{key}`, wanted {}", prose::ticked_list(known, 9));
@@ -274,7 +274,7 @@ impl Options {
         let Some(value) = self.0.get(key).filter(|value| !value.is_unit()) else { return Ok(None) };
         match value.clone().flatten().try_cast::<ImmutableString>() {
             Some(text) => Ok(Some(text.to_string())),
-            None => Err(fail!(Code::StepRule, "got a {} for `{key}`, wanted a text", type_word(value))),
+            None => Err(fail!(Code::StepRule, "got {} for `{key}`, wanted a text", convert::a_type(value))),
         }
     }
 
@@ -289,8 +289,8 @@ impl Options {
             Ok(Value::Bool(truth)) => truth.to_string(),
             Ok(Value::Lsn(lsn)) => lsn.to_string(),
             _ => {
-                let got = type_word(key);
-                return Err(fail!(Code::StepRule, "got a {got} as key, wanted a text, a number, an lsn or a bool"));
+                let got = convert::a_type(key);
+                return Err(fail!(Code::StepRule, "got {got} as key, wanted a text, a number, an lsn or a bool"));
             }
         };
         Ok(format!("{name} [{text}]"))
@@ -300,7 +300,7 @@ impl Options {
         let Some(value) = self.0.get(key) else { return Ok(false) };
         value
             .as_bool()
-            .map_err(|_| fail!(Code::StepRule, "got a {} for `{key}`, wanted true or false", type_word(value)))
+            .map_err(|_| fail!(Code::StepRule, "got {} for `{key}`, wanted true or false", convert::a_type(value)))
     }
 
     fn duration(&self, key: &str) -> Result<Option<std::time::Duration>> {

@@ -58,7 +58,9 @@ fn run(host: &Host, context: &mut EvalContext, inputs: &[Expression]) -> Script<
         }
         branches.into_iter().map(|branch| join(branch, at)).collect()
     });
-    frames.iter().for_each(|branch| frame.join(branch));
+    for branch in &frames {
+        frame.join(branch);
+    }
     // What no script may survive counts before what another branch failed with.
     let is_final = |ended: &Script<Dynamic>| ended.as_ref().is_err_and(|raised| bridge::is_halt(raised));
     let (finals, others): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_final);

@@ -243,7 +243,7 @@ impl Step<'_> {
         }
         let inner = self.inner().in_work(work.clone(), self.spec.limit.clone());
         let value = body(context, &inner)?;
-        if inputs.has("verify") && work.has_begun() {
+        if inputs.has("verify") {
             let _ = self.await_verify(context, inputs)?;
         }
         Ok((value, if work.has_begun() { How::Ran } else { How::Looked }))

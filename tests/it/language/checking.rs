@@ -66,7 +66,7 @@ fn loops_need_keys() {
 #[test]
 fn declarations_are_literal() {
     refused("let d = #{}; let p = params(d);", "`params` takes a literal map");
-    refused("let p = params(#{ a: 1 });", "the parameter `a` is declared by a int");
+    refused("let p = params(#{ a: 1 });", "the parameter `a` is declared by an int");
     refused("let p = params(#{ a: #{ help: \"h\" } });", "the parameter `a` has no type");
     refused("let p = params(#{ a: #{ type: \"text\" } });", "the parameter `a` has no help");
     refused("let p = params(#{ a: #{ type: \"texd\", help: \"h\" } });", "has the type `texd`");

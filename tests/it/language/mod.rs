@@ -13,7 +13,7 @@ use crate::pgrun::{Output, Pgrun};
 /// The runbook says exactly this and ends well.
 #[track_caller]
 fn says(runbook: &str, lines: &[&str]) {
-    let wanted: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let wanted = lines.join("\n") + "\n";
     Pgrun::of(runbook).run().exit(0).stdout(&wanted);
 }
 

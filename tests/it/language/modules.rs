@@ -17,7 +17,7 @@ fn a_closure_that_a_module_gives_can_be_called() {
     )
     .file(
         "lib.rhai",
-        r#"const K = 1000; private fn helper(n) { n + global::K } fn plain() { || 5 } fn make(a) { |b| helper(a + b) }"#,
+        r"const K = 1000; private fn helper(n) { n + global::K } fn plain() { || 5 } fn make(a) { |b| helper(a + b) }",
     );
     pgrun.run().exit(0).stdout("1003\n5\n1012\n1004\n1004\n");
 }
@@ -60,10 +60,10 @@ fn names_do_not_clash() {
 #[test]
 fn equal_closures_of_two_modules_are_refused() {
     let pgrun = Pgrun::of("import \"a\" as a; import \"b\" as b; let f = a::fa(); say(f.call());")
-        .file("a.rhai", "private fn ha() { \"a\" } fn fa() { || shared() } fn shared() { 1 }")
-        .file("b.rhai", "fn fb() { || shared() }");
-    // `shared` is not in `b`: only its own file may be asked.
-    pgrun.run().exit(2).stderr_has("there is no function `shared`");
+        .file("a.rhai", "private fn ha() { \"a\" } fn fa() { || together() } fn together() { 1 }")
+        .file("b.rhai", "fn fb() { || together() }");
+    // `together` is not in `b`: only its own file may be asked.
+    pgrun.run().exit(2).stderr_has("there is no function `together`");
     let pgrun = Pgrun::of("import \"a\" as a; import \"b\" as b; let f = a::fa(); say(f.call());")
         .file("a.rhai", "fn fa() { || now_it_is() }")
         .file("b.rhai", "fn fb() { || now_it_is() }");

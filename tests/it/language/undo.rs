@@ -6,7 +6,7 @@ use crate::pgrun::Pgrun;
 /// Runs a runbook whose last phase fails, and compares what was said.
 #[track_caller]
 fn undoes(pgrun: &Pgrun, lines: &[&str]) {
-    let wanted: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let wanted = lines.join("\n") + "\n";
     pgrun.run().exit(1).stdout(&wanted).stderr_has("error[script_error]: the cause");
 }
 
@@ -27,10 +27,10 @@ fn clauses_in_a_loop_undo_their_own_element() {
 fn captured_values_are_frozen_at_the_step() {
     let pgrun = Pgrun::of(
         r#"phase "p" with #{ on_failure: "undo" } {
-               let target = "old"; let list = [1]; let shared = || target;
+               let target = "old"; let list = [1]; let reads = || target;
                step "a" { 1 } undo { say(`${target} ${list.len()}`); }
                target = "new"; list.push(2);
-               say(shared.call());
+               say(reads.call());
                throw "the cause";
            }"#,
     );

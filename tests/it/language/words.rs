@@ -49,13 +49,13 @@ fn clauses_come_in_their_order() {
 #[test]
 fn options_are_known_and_typed() {
     fails(r#"step "a" with #{ deadlin: "5s" } { 1 }"#, "step_rule", "got the option `deadlin`, wanted `key`");
-    fails(r#"step "a" with #{ deadline: 5 } { 1 }"#, "step_rule", "got a int for `deadline`, wanted a text");
+    fails(r#"step "a" with #{ deadline: 5 } { 1 }"#, "step_rule", "got an int for `deadline`, wanted a text");
     fails(r#"step "a" with #{ deadline: "5" } { 1 }"#, "step_rule", "got \"5\", wanted a duration");
-    fails(r#"step "a" with 5 { 1 }"#, "step_rule", "got a int after `with`, wanted a map");
+    fails(r#"step "a" with 5 { 1 }"#, "step_rule", "got an int after `with`, wanted a map");
     fails(r#"step "a" with #{ retry: "always" } { 1 }"#, "step_rule", "wanted \"safe\"");
     fails(r#"phase "a" with #{ on_failure: "stop" } { 1 }"#, "step_rule", "wanted \"undo\"");
     fails(r#"phase "a" with #{ never_ask: "yes" } { 1 }"#, "step_rule", "got a text for `never_ask`");
-    fails(r#"let n = 5; step n { 1 }"#, "step_rule", "got a int as name, wanted a text");
+    fails(r"let n = 5; step n { 1 }", "step_rule", "got an int as name, wanted a text");
     fails(r#"step " " { 1 }"#, "step_rule", "got an empty name");
 }
 
@@ -215,16 +215,32 @@ fn blocks_see_this() {
 #[test]
 fn words_are_reserved() {
     for word in ["step", "phase", "confirm", "pause", "poll", "parallel"] {
-        let hint = "are words of pgrun and name nothing else";
-        refused(&format!("let {word} = 1;"), hint);
-        refused(&format!("fn {word}() {{ 1 }}"), hint);
-        refused(&format!("let m = #{{}}; m.{word} = 1;"), hint);
+        let naming = [
+            format!("let {word} = 1;"),
+            format!("const {word} = 1;"),
+            format!("for {word} in 0..2 {{ }}"),
+            format!("for (a, {word}) in 0..2 {{ }}"),
+            format!("fn {word}() {{ 1 }}"),
+            format!("fn f({word}) {{ 1 }}"),
+            format!("let f = |{word}| 1;"),
+            format!("try {{ }} catch ({word}) {{ }}"),
+            format!("import \"main\" as {word};"),
+        ];
+        for text in naming {
+            refused(&text, &format!("`{word}` is a word of pgrun and names nothing else"));
+        }
+        for text in [format!("let m = #{{}}; m.{word} = 1;"), format!("let m = #{{}};\nm.{word}();")] {
+            refused(
+                &text,
+                &format!("hint: `{word}` is a word of pgrun and names nothing else; for a key write [\"{word}\"]"),
+            );
+        }
         says(&format!("let m = #{{ {word}: 5 }}; say(m[\"{word}\"]);"), &["5"]);
     }
     // The words of the clauses stay free.
     says("let check = 1; let undo = 2; let verify = 3; let also = 4; say(check + undo + verify + also);", &["10"]);
-    refused("let match = 1;", "reserved");
-    refused("let spawn = 1;", "reserved");
+    refused("let match = 1;", "'match' is a reserved keyword");
+    refused("let spawn = 1;", "'spawn' is a reserved keyword");
 }
 
 /// Two sentences follow each other without a semicolon, also at the end of a function.

@@ -16,7 +16,6 @@ use std::{
 
 use tempfile::TempDir;
 
-pub(crate) use database::Database;
 pub(crate) use output::Output;
 pub(crate) use process::Running;
 pub(crate) use terminal::Terminal;

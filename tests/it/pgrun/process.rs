@@ -54,11 +54,10 @@ impl Running {
     #[track_caller]
     pub(crate) fn until_event(&mut self, event: &str) {
         let begun = Instant::now();
-        while !output::events(&self.journal).iter().any(|found| found == event) {
-            assert!(begun.elapsed() < PATIENCE, "`{event}` never came\n{}", self.stderr.text());
-            if self.child.try_wait().unwrap().is_some() && !output::events(&self.journal).iter().any(|e| e == event) {
-                panic!("the process ended before `{event}`\n{}", self.stderr.text());
-            }
+        let has_come = || output::events(&self.journal).iter().any(|found| found == event);
+        while !has_come() {
+            let has_ended = self.child.try_wait().unwrap().is_some() && !has_come();
+            assert!(!has_ended && begun.elapsed() < PATIENCE, "`{event}` never came\n{}", self.stderr.text());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
