@@ -11,6 +11,7 @@ pub mod fence;
 mod harmless;
 mod lexer;
 mod link;
+pub mod meeting;
 pub mod origin;
 pub mod own;
 mod param;
