@@ -9,6 +9,7 @@ mod facts;
 mod failure;
 pub mod fence;
 mod harmless;
+pub mod inventory;
 mod lexer;
 mod link;
 pub mod meeting;
