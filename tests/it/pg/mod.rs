@@ -9,6 +9,8 @@
 mod cutover;
 mod fence;
 mod fixture;
+mod inventory;
+mod meeting;
 mod own;
 mod replication;
 mod roles;
