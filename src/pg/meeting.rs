@@ -130,11 +130,11 @@ fn judge(evidence: &Evidence) -> Result<Met> {
         End::Volume(lsn) => Lsn(lsn.0.saturating_sub(1)),
     };
     if !there.contains(&first.id) {
-        return Err(unusable("the marker M1 is not in the copy: the snapshot was taken before it".into()));
+        return Err(unusable("the marker M1 is not in the copy: the snapshot was taken before it"));
     }
     if there.contains(&second.id) {
         return Err(unusable(
-            "the marker M2 is in the copy: it was written before the snapshot was complete, or this is BLUE".into(),
+            "the marker M2 is in the copy: it was written before the snapshot was complete, or this is BLUE",
         ));
     }
     if last < first.lsn || last >= second.lsn {
@@ -158,7 +158,7 @@ fn judge(evidence: &Evidence) -> Result<Met> {
     if let End::Redo { start, done } = evidence.end {
         require_known_start(start, done, marks, &present)?;
     }
-    let confirmed = evidence.confirmed.ok_or_else(|| unusable("the slot has no confirmed position yet".into()))?;
+    let confirmed = evidence.confirmed.ok_or_else(|| unusable("the slot has no confirmed position yet"))?;
     if confirmed > last {
         return Err(unusable(format!(
             "the slot begins at {confirmed}, behind {last}: what lies between is in neither"
@@ -189,7 +189,7 @@ fn require_known_start(start: Lsn, done: Lsn, marks: &[Mark], present: &[&Mark])
     Err(unusable(format!("the recovery began at {start}, which is no checkpoint of BLUE's")))
 }
 
-fn unusable(why: String) -> Error {
+fn unusable(why: impl std::fmt::Display) -> Error {
     fail!(Code::RequireFailed, "copy and stream do not meet: {why}")
         .hint("restore the snapshot again and read its log before anything restarts the server, or take a new one")
 }
