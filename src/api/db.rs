@@ -104,6 +104,11 @@ impl Db {
         if self.1 { None } else { Some(self.0.turn.clone().lock_owned().await) }
     }
 
+    /// True for two handles on one connection.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The same database, inside a transaction that its caller has begun.
     pub(super) fn in_transaction(&self) -> Self {
         Self(self.0.clone(), true)

@@ -1,6 +1,8 @@
 //! A script function is one plain value: name, parameters, effect, one sentence, an example, and its code. Registration,
 //! `pgrun check`, the reference and the tests read that value.
 
+use std::collections::BTreeMap;
+
 use rhai::{Dynamic, Engine, FnPtr, FuncRegistration, ImmutableString, NativeCallContext, RhaiFunc, Shared};
 
 use super::{
@@ -101,19 +103,24 @@ impl Function {
 }
 
 impl Module {
-    /// Teaches the engine the module's functions.
-    pub fn register(&'static self, engine: &mut Engine, host: &Host) {
+    /// Teaches the engine all functions. Modules of one name, each in its own file, share the name space.
+    pub(super) fn register_all(modules: &[&'static Self], engine: &mut Engine, host: &Host) {
         let mut global = rhai::Module::new();
-        for method in self.methods {
-            method.register(host, &mut global, true);
-        }
-        let mut own = rhai::Module::new();
-        for function in self.functions {
-            function.register(host, if self.name.is_empty() { &mut global } else { &mut own }, self.name.is_empty());
+        let mut spaces: BTreeMap<&str, rhai::Module> = BTreeMap::new();
+        for module in modules {
+            for method in module.methods {
+                method.register(host, &mut global, true);
+            }
+            for function in module.functions {
+                match module.name {
+                    "" => function.register(host, &mut global, true),
+                    name => function.register(host, spaces.entry(name).or_default(), false),
+                }
+            }
         }
         engine.register_global_module(global.into());
-        if !self.name.is_empty() {
-            engine.register_static_module(self.name, own.into());
+        for (name, space) in spaces {
+            engine.register_static_module(name, space.into());
         }
     }
 }
@@ -253,7 +260,7 @@ impl Call<'_> {
 
     fn wrong(&self, at: usize, got: &str, wanted: &str) -> crate::base::Error {
         let name = self.function.name;
-        fail!(Code::ScriptError, "argument {} of `{name}`: got a {got}, wanted {wanted}", at + 1)
+        fail!(Code::ScriptError, "argument {} of `{name}`: got {}, wanted {wanted}", at + 1, convert::with_article(got))
             .hint(format!("its parameters are ({})", self.function.parameters))
     }
 }

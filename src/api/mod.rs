@@ -13,9 +13,13 @@ mod language;
 pub mod operator;
 mod options;
 mod pg;
+mod pg_cutover;
+mod pg_replication;
+mod pg_window;
 mod rds;
 mod reads;
 mod secrets;
+pub mod stage;
 pub mod stop;
 mod types;
 pub mod undo;
@@ -25,18 +29,30 @@ use rhai::Engine;
 
 pub use function::{Call, Effect, Function, Module};
 pub use host::{Host, Parts};
+pub use language::absence;
 pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
 /// Every module that scripts can use.
-pub const MODULES: &[&Module] = &[&language::MODULE, &pg::MODULE, &rds::MODULE, &secrets::MODULE];
+pub const MODULES: &[&Module] = &[
+    &language::MODULE,
+    &pg::MODULE,
+    &pg_replication::MODULE,
+    &pg_cutover::MODULE,
+    &pg_window::MODULE,
+    &rds::MODULE,
+    &secrets::MODULE,
+    stage::REHEARSAL,
+    stage::LAB,
+    stage::LOAD,
+];
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {
+    // Where every script begins; modules that are loaded on the way begin here too.
+    engine.set_default_tag(frame::Frame::default().tag());
     types::register(engine);
     language::register_replacements(engine);
-    for module in MODULES {
-        module.register(engine, host);
-    }
+    Module::register_all(MODULES, engine, host);
     words::register(engine, host);
 }

@@ -67,15 +67,13 @@ impl Options {
         self.text(key)?.map(|text| span::parse_duration(&text)).transpose()
     }
 
-    /// A list of texts; none when it is not there.
-    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>> {
-        let items = match self.map.get(key) {
-            None | Some(Value::Null) => return Ok(vec![]),
-            Some(Value::List(items)) => items,
-            Some(other) => return Err(self.wrong(key, other, "a list")),
-        };
-        let text = |item: &Value| item.as_text().map(str::to_owned).ok_or_else(|| self.wrong(key, item, "texts in it"));
-        items.iter().map(text).collect()
+    /// A map; empty when it is not there.
+    pub(super) fn map(&self, key: &str) -> Result<Map> {
+        match self.map.get(key) {
+            None | Some(Value::Null) => Ok(Map::new()),
+            Some(Value::Map(map)) => Ok(map.clone()),
+            Some(other) => Err(self.wrong(key, other, "a map")),
+        }
     }
 
     fn wrong(&self, key: &str, got: &Value, wanted: &str) -> crate::base::Error {

@@ -170,6 +170,21 @@ pub(super) fn look<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Session)
     answer
 }
 
+/// Reads on two servers, the first two arguments.
+pub(super) fn look_all<T>(
+    call: &Call,
+    doing: &str,
+    work: impl AsyncFnOnce(&Session, &Session) -> Result<T>,
+) -> Result<T> {
+    let (first, second) = (db(call, 0)?, db(call, 1)?);
+    call.wait(&format!("{doing} on {} and {}", first.label(), second.label()), &[], async {
+        let (there, here) = (first.session().await?, second.session().await?);
+        let _turn = first.turn().await;
+        let _other = if first.is_same(&second) { None } else { second.turn().await };
+        work(there, here).await
+    })
+}
+
 /// Writes: the target is claimed and the intent durable before the first statement.
 pub(super) fn write<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
     let db = db(call, 0)?;
@@ -195,9 +210,11 @@ pub(super) fn write_all<T>(
     let answer = call.wait(&doing, &claims, async {
         let mut sessions = vec![];
         let mut turns = vec![];
-        for db in dbs {
+        for (at, db) in dbs.iter().enumerate() {
             sessions.push(db.session().await?);
-            turns.push(db.turn().await);
+            if !dbs[..at].iter().any(|before| before.is_same(db)) {
+                turns.push(db.turn().await);
+            }
         }
         work(&sessions).await
     });

@@ -172,7 +172,7 @@ fn code_of(aws_code: &str) -> Code {
 
 /// The innermost words: the outer ones are the SDK's "dispatch failure" and "io error".
 fn root_cause(error: &(dyn StdError + 'static)) -> String {
-    chain(error).last().map_or_else(|| error.to_string(), ToString::to_string).trim_end_matches('.').to_owned()
+    chain(error).last().map_or_else(|| error.to_string(), ToString::to_string).trim_end_matches(['.', ' ']).to_owned()
 }
 
 #[cfg(test)]

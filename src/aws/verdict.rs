@@ -18,7 +18,7 @@ pub enum InstanceGoal {
     Version(String),
     /// It has all values of this change, or, for one in the maintenance window, has accepted them.
     Changed(Box<InstanceChange>),
-    /// It was restarted: the status left `available` and came back, or an event says so.
+    /// It was restarted: it was seen `rebooting`, or an event says so.
     Restarted,
     /// All parameters of this group are in force.
     InSync(String),
@@ -44,8 +44,8 @@ pub(super) struct History {
     pub(super) ready_for: Duration,
     /// After this long with a ready status, a change that does not show will not come.
     pub(super) grace: Duration,
-    /// An event tells that it happened.
-    pub(super) event: bool,
+    /// A status or an event of this very change was seen, for changes that leave nothing else behind.
+    pub(super) traced: bool,
 }
 
 /// The meaning of one look.
@@ -121,9 +121,7 @@ fn missing(goal: &InstanceGoal, instance: &Instance, history: &History) -> Optio
         InstanceGoal::Ready | InstanceGoal::Stopped => None,
         InstanceGoal::Version(wanted) => differs("engine_version", wanted, &instance.engine_version),
         InstanceGoal::Changed(change) => first_difference(change, instance, history),
-        InstanceGoal::Restarted => {
-            (!history.left && !history.event).then(|| "nothing shows that it was restarted".to_owned())
-        }
+        InstanceGoal::Restarted => (!history.traced).then(|| "nothing shows that it was restarted".to_owned()),
         InstanceGoal::InSync(group) => match instance.parameter_groups.iter().find(|g| g.name == *group) {
             Some(used) if used.status == "in-sync" => None,
             Some(used) => Some(format!("parameter group `{group}` is `{}`", used.status)),
@@ -193,7 +191,7 @@ fn first_difference(change: &InstanceChange, instance: &Instance, history: &Hist
             return Some("the master password is pending".to_owned());
         }
         // A password cannot be read back; without a trace of the change it may not have begun.
-        if !history.left && !history.event && !change.in_maintenance_window {
+        if !history.traced && !change.in_maintenance_window {
             return Some("nothing shows that the master password was set".to_owned());
         }
     }
@@ -253,7 +251,7 @@ mod tests {
     }
 
     fn history(left: bool, ready_s: u64) -> History {
-        History { left, ready_for: Duration::from_secs(ready_s), grace: Duration::from_secs(60), event: false }
+        History { left, ready_for: Duration::from_secs(ready_s), grace: Duration::from_secs(60), traced: false }
     }
 
     /// Right after ModifyDBInstance RDS still says `available` with the old version: not success, and not failure yet.
@@ -314,15 +312,16 @@ mod tests {
         assert_eq!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::Reached);
     }
 
-    /// A password cannot be read back, so a trace of its change is wanted: a status or an event.
+    /// A password cannot be read back, so a trace of its change is wanted: its own status or event. Another status,
+    /// such as that of a backup, is no trace.
     #[test]
     fn a_password_needs_a_trace() {
         let change = InstanceChange { master_password: Some(Secret::new("x")), ..InstanceChange::default() };
         let goal = InstanceGoal::Changed(Box::new(change));
         let seen = instance("available", "15.18");
         assert!(matches!(judge_instance(&goal, &seen, &history(false, 0)), Verdict::NotYet(_)));
-        assert_eq!(judge_instance(&goal, &seen, &history(true, 0)), Verdict::Reached);
-        assert_eq!(judge_instance(&goal, &seen, &History { event: true, ..history(false, 0) }), Verdict::Reached);
+        assert!(matches!(judge_instance(&goal, &seen, &history(true, 0)), Verdict::NotYet(_)));
+        assert_eq!(judge_instance(&goal, &seen, &History { traced: true, ..history(true, 0) }), Verdict::Reached);
     }
 
     /// A parameter group that waits for a reboot is not in force.

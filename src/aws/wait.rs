@@ -35,6 +35,9 @@ pub struct Wait<'a> {
     /// How long a thing may look ready without showing the change before that counts as a failed change. Right after a
     /// call RDS shows the old state for some seconds, seldom for minutes.
     pub grace: Duration,
+    /// From when on an event counts as a trace of the change, in milliseconds since 1970: when the change was asked
+    /// for. `None` is the beginning of the wait.
+    pub since_ms: Option<u64>,
     /// Told what is seen, whenever it changes.
     pub progress: Option<&'a (dyn Fn(&str) + Sync)>,
 }
@@ -45,6 +48,7 @@ impl Default for Wait<'_> {
             every: Duration::from_secs(10),
             deadline: Duration::from_secs(2 * 3600),
             grace: Duration::from_secs(180),
+            since_ms: None,
             progress: None,
         }
     }
@@ -72,7 +76,7 @@ impl Wait<'_> {
             }
             Ok(seen)
         }));
-        if let Some(result) = clock::within(self.deadline + LAST_LOOK, looks).await {
+        if let Some(result) = clock::within(self.deadline.saturating_add(LAST_LOOK), looks).await {
             return result;
         }
         let after = span::duration_text(self.deadline);
@@ -96,18 +100,19 @@ struct Track {
     left: bool,
     ready_since: Option<Instant>,
     grace: Duration,
+    traced: bool,
 }
 
 impl Track {
     fn new(grace: Duration) -> Self {
-        Self { left: false, ready_since: None, grace }
+        Self { left: false, ready_since: None, grace, traced: false }
     }
 
     fn look(&mut self, ready: bool) -> History {
         self.left |= !ready;
         self.ready_since = if ready { self.ready_since.or_else(|| Some(clock::instant())) } else { None };
         let ready_for = self.ready_since.map_or(Duration::ZERO, |since| since.elapsed());
-        History { left: self.left, ready_for, grace: self.grace, event: false }
+        History { left: self.left, ready_for, grace: self.grace, traced: self.traced }
     }
 }
 
@@ -118,22 +123,20 @@ impl Rds {
     /// `timeout` with what was seen last; `aws_error` when the instance is broken, or when it looks ready for longer
     /// than the grace and lacks the change; `aws_not_found` when it does not exist or vanishes.
     pub async fn wait_instance(&self, id: &str, goal: &InstanceGoal, wait: &Wait<'_>) -> Result<Instance> {
-        let begun_ms = clock::epoch_ms();
+        let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
+        let evidence = trace_of(goal);
         let what = format!("instance `{id}` {}", goal_text(goal));
         let waited = wait.watch(&what, async || {
             let instance = self.instance(id).await?;
-            let mut history = track.look(is_ready(&instance.status));
-            let mut verdict = judge_instance(goal, &instance, &history);
-            if let Some(words) = trace_of(goal)
-                && matches!(verdict, Verdict::NotYet(_))
-                && is_ready(&instance.status)
-                && self.told(id, begun_ms, words).await
+            if let Some((status, words)) = evidence
+                && !track.traced
             {
-                history.event = true;
-                verdict = judge_instance(goal, &instance, &history);
+                let ready = is_ready(&instance.status);
+                track.traced = instance.status == status || (ready && self.told(id, begun_ms, words).await);
             }
-            seen(verdict, instance)
+            let history = track.look(is_ready(&instance.status));
+            seen(judge_instance(goal, &instance, &history), instance)
         });
         match waited.await {
             Err(error) => Err(self.with_events(error, Source::Instance(id), begun_ms).await),
@@ -147,7 +150,7 @@ impl Rds {
     /// `timeout` with what was seen last; `aws_error` when the snapshot failed or its upgrade was rolled back;
     /// `aws_not_found` when it does not exist or vanishes, which the aws CLI's waiter takes for success.
     pub async fn wait_snapshot(&self, id: &str, goal: &SnapshotGoal, wait: &Wait<'_>) -> Result<Snapshot> {
-        let begun_ms = clock::epoch_ms();
+        let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
         let what = match goal {
             SnapshotGoal::Complete => format!("snapshot `{id}` to be complete"),
@@ -222,13 +225,14 @@ impl Rds {
         })
     }
 
-    /// Adds what RDS itself told meanwhile; the reason of a failed upgrade stands there.
+    /// Adds what RDS itself told meanwhile, the newest first; the reason of a failed upgrade stands there.
     async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
-        match self.events(source, Some(since_ms)).await {
-            Ok(events) => events.iter().rev().take(5).rev().fold(error, |error, event| {
+        // When AWS is silent the wait has lasted long enough.
+        match clock::within(LAST_LOOK, Box::pin(self.events(source, Some(since_ms)))).await {
+            Some(Ok(events)) => events.iter().rev().take(5).fold(error, |error, event| {
                 error.detail("event", format!("{} {}", clock::text_of_ms(event.at_ms), event.message))
             }),
-            Err(_) => error,
+            _ => error,
         }
     }
 }
@@ -254,14 +258,15 @@ fn goal_text(goal: &InstanceGoal) -> String {
     }
 }
 
-/// The words in an event that prove a goal which the description cannot show ("Amazon RDS event categories and event
-/// messages": 0006 "DB instance restarted", 0016 "Reset master credentials").
-fn trace_of(goal: &InstanceGoal) -> Option<&'static [&'static str]> {
+/// The status, and the words in an event, that prove a goal which the description cannot show ("Amazon RDS event
+/// categories and event messages": 0006 "DB instance restarted", 0016 "Reset master credentials").
+fn trace_of(goal: &InstanceGoal) -> Option<(&'static str, &'static [&'static str])> {
     match goal {
-        InstanceGoal::Restarted => Some(&["restarted"]),
-        InstanceGoal::Changed(change) if change.master_password.is_some() => {
-            Some(&["reset master credentials", "master user password", "master password"])
-        }
+        InstanceGoal::Restarted => Some(("rebooting", &["restarted"])),
+        InstanceGoal::Changed(change) if change.master_password.is_some() => Some((
+            "resetting-master-credentials",
+            &["reset master credentials", "master user password", "master password"],
+        )),
         _ => None,
     }
 }

@@ -35,6 +35,13 @@ pub fn text_of_ms(epoch_ms: u64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |at| format!("{at:.3}"))
 }
 
+/// Milliseconds since 1970 of a text that [`now_text`] gave.
+#[must_use]
+pub fn ms_of_text(text: &str) -> Option<u64> {
+    let at: Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok()
+}
+
 /// A point on the monotonic clock; deadlines and durations are measured from it.
 #[must_use]
 pub fn instant() -> Instant {

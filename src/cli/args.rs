@@ -36,6 +36,10 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Check that a run's journal is as it was written
     Verify(VerifyArgs),
+    /// Rehearse a runbook against real servers, under load, and prove that nothing is lost
+    Rehearse(RehearseArgs),
+    /// A local RDS and Secrets Manager over real PostgreSQL servers
+    Lab(super::lab::LabArgs),
 }
 
 /// What a run may be given.
@@ -112,6 +116,34 @@ pub(super) struct ShowArgs {
 pub(super) struct VerifyArgs {
     /// The run's id, a part of it, or `last`
     pub(super) run: String,
+}
+
+#[derive(Args)]
+pub(super) struct RehearseArgs {
+    /// The runbook; its rehearsal stands in `rehearsals/` beside it
+    #[arg(value_name = "FILE.rhai")]
+    pub(super) file: PathBuf,
+    /// A schema with data, as pg_dump writes it, instead of the sample
+    #[arg(long, value_name = "FILE.sql")]
+    pub(super) schema: Option<PathBuf>,
+    /// Major version to start from
+    #[arg(long, value_name = "MAJOR")]
+    pub(super) from: Option<u32>,
+    /// Major version to upgrade to
+    #[arg(long, value_name = "MAJOR")]
+    pub(super) to: Option<u32>,
+    /// Rehearse so many times
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) repeat: u32,
+    /// Keep the lab with its servers' data, logs and the run's journal
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// End the run's process at a record, as `before:done:STEP` or `after:intent:STEP`, and resume it
+    #[arg(long, value_name = "POINT", hide = true)]
+    pub(super) crash: Vec<String>,
 }
 
 /// The runbook in `pgrun FILE.rhai --help`: its help comes from its parameters, not from this program's.

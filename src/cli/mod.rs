@@ -2,7 +2,10 @@
 
 mod args;
 mod exit;
+pub mod lab;
 mod list;
+mod picture;
+mod rehearse;
 mod runbook;
 mod signal;
 mod ui;
@@ -12,7 +15,7 @@ use std::{ffi::OsString, io::IsTerminal};
 use clap::{CommandFactory, Parser};
 
 use self::{args::Cli, ui::Ui};
-use crate::base::{Config, Redactor};
+use crate::base::{Config, Redactor, Result};
 
 /// Runs the program: reads the arguments, does what they say, gives the exit code.
 #[must_use]
@@ -51,7 +54,14 @@ fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
         Some(Command::Runs(runs)) => exit::of(ui, list::runs(ui, config, &runs)),
         Some(Command::Show(show)) => exit::of(ui, list::show(ui, config, &show)),
         Some(Command::Verify(verify)) => exit::of(ui, list::verify(ui, config, &verify)),
+        Some(Command::Lab(args)) => exit::of(ui, run_lab(ui, config, &args)),
+        Some(Command::Rehearse(rehearse)) => rehearse::run(ui, config, &rehearse),
     }
+}
+
+fn run_lab(ui: &Ui, config: &Config, args: &lab::LabArgs) -> Result<()> {
+    let mut out = ui.data();
+    runbook::runtime()?.block_on(lab::run(args, config, &mut out))
 }
 
 /// True when a person can be asked here.

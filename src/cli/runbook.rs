@@ -68,6 +68,8 @@ fn with_settings(
         stop: stop.clone(),
         answers,
         yes: gates.yes,
+        aws: crate::aws::Settings::default(),
+        stage: None,
     };
     let code = match work(&settings) {
         Ok(outcome) => conclude(&ui, &stop, &outcome),
@@ -152,6 +154,8 @@ fn load_all(ui: &Ui, config: &Config, files: &[std::path::PathBuf]) -> Result<Ve
         stop: Stop::default(),
         answers: BTreeMap::new(),
         yes: false,
+        aws: crate::aws::Settings::default(),
+        stage: None,
     };
     files.iter().map(|file| checking::load(file, &settings.checking_host())).collect()
 }
@@ -183,7 +187,7 @@ pub(super) fn help(ui: &Ui, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn show_findings(ui: &Ui, findings: &[checking::Finding], sources: &Sources) {
+pub(super) fn show_findings(ui: &Ui, findings: &[checking::Finding], sources: &Sources) {
     for finding in findings {
         ui.error(&diagnosis(finding, sources));
     }

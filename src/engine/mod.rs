@@ -1,10 +1,12 @@
 //! From a file to a finished run: Rhai configured, runbooks found, checked, run, resumed, and their errors explained.
 
 pub mod build;
+mod calls;
 pub mod check;
 pub mod diagnostic;
 pub mod library;
 pub mod params;
+mod rules;
 pub mod run;
 mod scan;
 

@@ -68,8 +68,8 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
     for (name, entry) in map {
         let Some(entry) = entry.clone().try_cast::<Map>() else {
             return Err(wrong(format!(
-                "the parameter `{name}` is declared by a {}, not by a map",
-                convert::type_word(&entry)
+                "the parameter `{name}` is declared by {}, not by a map",
+                convert::a_type(&entry)
             )));
         };
         if let Some(key) = entry.keys().find(|key| !["type", "help", "otherwise"].contains(&key.as_str())) {
@@ -86,7 +86,7 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         let otherwise = match entry.get("otherwise") {
             None => None,
             Some(value) => {
-                let json = convert::to_value(value, &format!("the default of `{name}`"))?.to_json();
+                let json = plain_json(&convert::to_value(value, &format!("the default of `{name}`"))?);
                 let read = (kind.read)(&json);
                 Some(
                     read.ok_or_else(|| wrong(format!("the default of `{name}` is {json}, which is no {}", kind.name)))?,
@@ -96,6 +96,16 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         declared.insert(name.to_string(), Parameter { kind, help, otherwise });
     }
     Ok(declared)
+}
+
+/// The JSON that a person would have given, without the journal's tags.
+fn plain_json(value: &Value) -> Json {
+    match value {
+        Value::Float(number) => Json::from(*number),
+        Value::List(items) => Json::Array(items.iter().map(plain_json).collect()),
+        Value::Map(map) => Json::Object(map.iter().map(|(key, value)| (key.clone(), plain_json(value))).collect()),
+        other => other.to_json(),
+    }
 }
 
 /// Parameters ready for a run.
@@ -148,11 +158,27 @@ impl Values {
         Ok(())
     }
 
-    /// Takes what the journal of a run holds.
-    pub fn read_journal(&mut self, params: &Json) {
-        for (name, value) in params.as_object().into_iter().flatten() {
-            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+    /// These values, which may only be those that held a password, with all others as the run's journal holds them.
+    ///
+    /// # Errors
+    /// `param_missing` for a password that was not given again, `refused` for any other value: a run keeps its parameters.
+    pub fn of_run(&self, run: &str, params: &Json, secret: &[String]) -> Result<Self> {
+        if let Some(name) = self.0.keys().find(|name| !secret.contains(name)) {
+            return Err(fail!(Code::Refused, "a resumed run keeps its parameters, and `{name}` held no password")
+                .hint("leave it out, or start a new run with another value"));
         }
+        if let Some(name) = secret.iter().find(|name| !self.0.contains_key(*name)) {
+            return Err(fail!(
+                Code::ParamMissing,
+                "the parameter `{name}` held a password, which the journal does not keep"
+            )
+            .hint(format!("pgrun resume {run} --set {name}=..")));
+        }
+        let mut all = self.clone();
+        for (name, value) in params.as_object().into_iter().flatten() {
+            all.0.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Ok(all)
     }
 
     /// Checks everything against the declaration.
@@ -180,8 +206,8 @@ impl Values {
                 let got = if holds_password(json) { "***".into() } else { json.to_string() };
                 fail!(
                     Code::ParamType,
-                    "the parameter `{name}` is {got}, wanted a {} such as {}",
-                    kind.name,
+                    "the parameter `{name}` is {got}, wanted {} such as {}",
+                    convert::with_article(kind.name),
                     kind.example
                 )
             })?;

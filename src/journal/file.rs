@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    event::{Event, FIRST_PREV, Key, Record},
+    crash::CrashPoint,
+    event::{Event, FIRST_PREV, Key, Masks, Record},
     state::RunState,
 };
 use crate::{
@@ -31,6 +32,7 @@ pub struct JournalFile {
     file: File,
     state: RunState,
     redactor: Redactor,
+    crash: CrashPoint,
     /// Set when a write or sync failed: what is on disk is not known any more (a second sync may lie).
     broken: bool,
 }
@@ -46,7 +48,14 @@ impl JournalFile {
             .open(path)
             .map_err(|error| write_error(path, &error))?;
         sync_folder(path)?;
-        Ok(Self { path: path.to_owned(), file, state: RunState::default(), redactor, broken: false })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            state: RunState::default(),
+            redactor,
+            crash: CrashPoint::from_env(),
+            broken: false,
+        })
     }
 
     /// Opens a journal to go on with it. A torn last line is cut off; the caller notes that.
@@ -66,7 +75,17 @@ impl JournalFile {
             let torn = prose::count(usize::try_from(history.torn_bytes).unwrap_or(usize::MAX), "byte");
             format!("a torn last line was cut off ({torn}): the process died while it wrote")
         });
-        Ok((Self { path: path.to_owned(), file, state: history.state, redactor, broken: false }, note))
+        Ok((
+            Self {
+                path: path.to_owned(),
+                file,
+                state: history.state,
+                redactor,
+                crash: CrashPoint::from_env(),
+                broken: false,
+            },
+            note,
+        ))
     }
 }
 
@@ -91,15 +110,20 @@ impl Journal for JournalFile {
             prev,
             hash: String::new(),
         };
-        let (mut line, hash) = record.encode(&|text| self.redactor.clean(text).into_owned())?;
+        let prose = |text: &str| self.redactor.clean(text).into_owned();
+        let exact = |text: &str| if self.redactor.finds(text) { prose(text) } else { text.to_owned() };
+        let (mut line, hash) = record.encode(&Masks { prose: &prose, exact: &exact })?;
         record.hash = hash;
         self.state.next(&record)?;
+        self.crash.pass(true, &record.event, key);
         line.push('\n');
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| {
             self.broken = true;
             write_error(&self.path, &error)
-        })
+        })?;
+        self.crash.pass(false, &record.event, key);
+        Ok(())
     }
 }
 
@@ -175,6 +199,7 @@ mod tests {
         let started = RunStarted {
             run: "r".into(),
             runbook: "r.rhai".into(),
+            main: "r.rhai".into(),
             sources: std::collections::BTreeMap::new(),
             params: serde_json::Value::Null,
             secret_params: vec![],

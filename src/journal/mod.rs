@@ -10,6 +10,7 @@
 //! `state.rs` is a pure state machine: a live run and a recovery call the same [`RunState::next`], so whatever a live
 //! run may write a recovery can read, and nothing else.
 
+pub mod crash;
 pub mod event;
 pub mod file;
 pub mod lock;

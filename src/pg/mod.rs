@@ -4,6 +4,7 @@ mod calendar;
 mod conceal;
 mod conninfo;
 mod decode;
+mod difference;
 pub mod drain;
 mod facts;
 mod failure;
@@ -31,7 +32,9 @@ pub mod subscription;
 pub mod target;
 mod tls;
 pub mod turn;
+pub mod verify;
 
+pub use difference::{Change, Difference};
 pub use facts::ServerFacts;
 pub use link::Notice;
 pub use record::Record;

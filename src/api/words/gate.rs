@@ -51,12 +51,13 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
     if let Some(answer) = run.look(|state| state.gates.get(gate).and_then(|gate| gate.answer.clone())) {
         return Ok(answer.into());
     }
-    if host.is_rewinding() {
+    if frame.is_rewinding() {
         return Err(fail!(Code::Internal, "a gate was met while a phase is rewound: `{gate}`").into());
     }
     if host.stop().is_asked() {
         return Err(host.stop().error().into());
     }
+    frame.go_on(&run)?;
     let key = frame.key(&format!("gate {gate}"));
     let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
     run.write(&key, 0, Event::Asked { gate: gate.clone(), text: question.text.clone(), shown })?;

@@ -17,6 +17,8 @@ pub struct Repointed {
     pub to: String,
     /// The version of a rotation in progress, which was repointed too, and the one in its place.
     pub pending: Option<(String, String)>,
+    /// Why the version of a rotation in progress could not be repointed. It will bring the old host back.
+    pub pending_problem: Option<String>,
     /// Fields that still name the old host inside a longer text, such as a URL. pgrun does not guess at those.
     pub still_old: Vec<String>,
 }
@@ -31,6 +33,7 @@ impl Repointed {
             "to" => self.to.as_str(),
             "changed" => self.from != self.to,
             "pending" => pending,
+            "pending_problem" => self.pending_problem.as_deref(),
             "still_old" => self.still_old.clone(),
         }
     }
@@ -73,8 +76,14 @@ impl Secrets {
             if now.version(OWN_STAGE) == Some(to.as_str()) {
                 self.clear_stage(secret, OWN_STAGE, &to).await?;
             }
-            let pending = self.repoint_pending(secret, &now, (host, port), (run, step)).await?;
-            return Ok(Repointed { from: current.version, to, pending, still_old: edit.still_old });
+            // The applications are there by now, so a rotation that cannot be helped is told and not a failure.
+            let (pending, pending_problem) = match self.repoint_pending(secret, &now, (host, port), (run, step)).await {
+                Err(error) if matches!(error.code(), Code::RequireFailed | Code::ValueGuard) => {
+                    (None, Some(error.message().to_owned()))
+                }
+                pending => (pending?, None),
+            };
+            return Ok(Repointed { from: current.version, to, pending, pending_problem, still_old: edit.still_old });
         }
         Err(fail!(Code::RequireFailed, "secret `{secret}` was changed by others {TRIES} times while it was repointed")
             .hint("suspend its rotation, then try again"))

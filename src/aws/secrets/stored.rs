@@ -57,7 +57,7 @@ impl Stored {
     /// The fields of a JSON value that are not secret, such as `host`, `port` and `username`.
     ///
     /// # Errors
-    /// `pg_value` never; `value_guard` when the value is not a JSON object. The message does not show the value.
+    /// `value_guard` when the value is not a JSON object. The message does not show the value.
     pub fn fields(&self) -> Result<Map> {
         let object = self.object()?;
         let password = object.get("password").and_then(Json::as_str).unwrap_or_default();

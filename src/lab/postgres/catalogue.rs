@@ -42,6 +42,12 @@ impl Catalogue {
         self.installed.iter().map(|installation| installation.version).collect()
     }
 
+    /// The version for whoever names none: the newest installed one, or the newest that can be fetched.
+    #[must_use]
+    pub fn newest(&self) -> Option<Version> {
+        self.installed().last().copied().or_else(|| self.versions().last().copied())
+    }
+
     /// The version that a text names: `15.18` exactly, `15` the newest of that major.
     #[must_use]
     pub fn resolve(&self, text: &str) -> Option<Version> {

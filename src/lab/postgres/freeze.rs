@@ -102,10 +102,15 @@ impl Frozen {
     }
 
     async fn settle(&self) -> Result<()> {
-        poll::until("every process of the server to stand still", poll::Patience::ms(1, STOPS_WITHIN_MS), async || {
-            let moving = self.0.iter().find(|process| !process.is_stopped() && process.is_alive());
-            Ok(moving.map_or(poll::Seen::Ready(()), |process| poll::Seen::NotYet(format!("{} moves", process.pid))))
-        })
+        let all = self.0.clone();
+        poll::until(
+            "every process of the server to stand still",
+            poll::Patience::ms(1, STOPS_WITHIN_MS),
+            async move || {
+                let moving = all.iter().find(|process| !process.is_stopped() && process.is_alive());
+                Ok(moving.map_or(poll::Seen::Ready(()), |process| poll::Seen::NotYet(format!("{} moves", process.pid))))
+            },
+        )
         .await
     }
 }

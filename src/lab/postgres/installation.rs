@@ -113,6 +113,16 @@ impl Installation {
     }
 }
 
+/// What `postgres --describe-config` says: a line for each parameter.
+///
+/// # Errors
+/// `lab_failed` when the program fails.
+pub async fn parameters_of(installation: &Installation) -> Result<String> {
+    let mut command = program::command(&installation.program("postgres"), None);
+    command.arg("--describe-config");
+    program::run(command, Duration::from_secs(20)).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::Version;

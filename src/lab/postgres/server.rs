@@ -123,8 +123,9 @@ impl Server {
         thaw(&process);
         let folder = folder.canonicalize().map_err(disk::failed("open", folder))?;
         let patience = poll::Patience { every: Duration::from_millis(50), deadline: options.deadline };
-        poll::until("the server to answer again", patience, async || {
-            Ok(match prove(&options, port, &folder).await {
+        let (asked, at) = (options.clone(), folder.clone());
+        poll::until("the server to answer again", patience, async move || {
+            Ok(match prove(&asked, port, &at).await {
                 Ok(()) => poll::Seen::Ready(()),
                 Err(error) => poll::Seen::NotYet(error.message().to_owned()),
             })

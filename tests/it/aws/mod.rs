@@ -1,7 +1,9 @@
 //! Tests of `aws`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what fails in a helper fails the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a helper fails the test")]
 
 mod faults;
+mod life;
 mod log_blocks;
 mod responder;
+mod versions_of_secrets;
 mod waits;

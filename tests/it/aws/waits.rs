@@ -20,6 +20,7 @@ fn quick<'a>() -> Wait<'a> {
         every: Duration::from_millis(10),
         deadline: Duration::from_secs(20),
         grace: Duration::from_secs(10),
+        since_ms: None,
         progress: None,
     }
 }

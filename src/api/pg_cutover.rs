@@ -1,0 +1,386 @@
+//! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences, comparisons.
+
+use std::time::Duration;
+
+use rhai::Dynamic;
+
+use super::{
+    convert,
+    function::{Call, Effect, Function, Module},
+    pg::{db, look, look_all, write, write_all},
+};
+use crate::{
+    base::{Code, Map, Result, Value},
+    fail, map,
+    pg::{
+        Record, fence, inventory, own,
+        roles::{self, Login, NewRole},
+        sequences, verify,
+    },
+};
+
+/// ANALYZE of a large database takes hours; a step's own deadline bounds it.
+const NO_LIMIT: Duration = Duration::ZERO;
+
+/// The functions.
+pub(super) const MODULE: Module = Module {
+    name: "pg",
+    doc: "The parts of a cutover.",
+    functions: &[
+        Function {
+            name: "install_own",
+            parameters: "db",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Makes pgrun's own schema `pgrun` in the database: markers, sentinels, decisions, and the function that \
+                  opens a fenced server again. Safe to repeat.",
+            example: "pg::install_own(db)",
+            run: |call| {
+                write(call, "making pgrun's own tables", async |session| own::install(session).await)?;
+                Ok(Dynamic::UNIT)
+            },
+        },
+        Function {
+            name: "remove_own",
+            parameters: "db",
+            gives: "()",
+            effect: Effect::Destroys,
+            doc: "Drops the schema `pgrun`. Refused while a fence stands.",
+            example: "pg::remove_own(db)",
+            run: |call| {
+                write(call, "dropping pgrun's own tables", async |session| own::remove(session).await)?;
+                Ok(Dynamic::UNIT)
+            },
+        },
+        Function {
+            name: "mark",
+            parameters: "db, kind",
+            gives: "#{ id, kind, lsn, redo }",
+            effect: Effect::Writes,
+            doc: "Writes a marker row; its LSN was read in the same transaction before the row was written.",
+            example: "pg::install_own(db); pg::mark(db, \"M1\").kind // => \"M1\"",
+            run: |call| {
+                let (kind, run) = (call.text(1)?, run_id(call)?);
+                record(&write(call, "writing a marker", async |session| own::mark(session, &run, &kind).await)?)
+            },
+        },
+        Function {
+            name: "heartbeat",
+            parameters: "db",
+            gives: "#{ id, kind, lsn, redo }",
+            effect: Effect::Writes,
+            doc: "Writes a marker of kind `heartbeat`.",
+            example: "pg::install_own(db); pg::heartbeat(db).kind // => \"heartbeat\"",
+            run: |call| {
+                let run = run_id(call)?;
+                record(&write(call, "writing a heartbeat", async |session| own::heartbeat(session, &run).await)?)
+            },
+        },
+        Function {
+            name: "make_replication_role",
+            parameters: "db, name, password",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Makes a login role for replication, or gives it this password if it exists. The server sees a SCRAM \
+                  verifier, never the password.",
+            example: "pg::make_replication_role(db, \"example_repl\", random_password()); pg::drop_role(db, \"example_repl\")",
+            run: make_replication_role,
+        },
+        Function {
+            name: "drop_role",
+            parameters: "db, name",
+            gives: "true if it was there",
+            effect: Effect::Destroys,
+            doc: "Drops a role; one that is not there is no error.",
+            example: "pg::drop_role(db, \"no such role\") // => false",
+            run: |call| {
+                let name = call.text(1)?;
+                Ok(write(call, "dropping a role", async |session| roles::drop(session, &name).await)?.into())
+            },
+        },
+        Function {
+            name: "inventory",
+            parameters: "db",
+            gives: "a list of #{ id, verdict, object, text, hint }",
+            effect: Effect::Reads,
+            doc: "What stands in the way of an upgrade by logical replication; the verdict is `stop` or `warn`.",
+            example: "pg::inventory(db).filter(|f| f.id == \"prepared_transaction\") // => []",
+            run: |call| {
+                let found = look(call, "taking stock", async |session| inventory::findings(session).await)?;
+                Ok(convert::to_dynamic(&Value::from(found.iter().map(Record::to_map).collect::<Vec<Map>>())))
+            },
+        },
+        Function {
+            name: "logins",
+            parameters: "db",
+            gives: "a list of names",
+            effect: Effect::Reads,
+            doc: "Names of the roles that may log in, sorted.",
+            example: "pg::logins(db).len() > 0 // => true",
+            run: |call| {
+                let all = look(call, "reading who may log in", async |session| roles::logins(session).await)?;
+                let mut names: Vec<String> =
+                    all.into_iter().filter(|role| role.can_login).map(|role| role.name).collect();
+                names.sort();
+                Ok(convert::to_dynamic(&Value::from(names)))
+            },
+        },
+        Function {
+            name: "try_login",
+            parameters: "db, secret",
+            gives: "#{ secret, user, answer }",
+            effect: Effect::Reads,
+            doc: "Tries the login in a secret on this server: `open`, `closed` (the password fits, the role is NOLOGIN) or \
+                  `wrong password`.",
+            example: "try { pg::try_login(db, \"none\") } catch (e) { e.code } // => \"aws_not_found\"",
+            run: try_login,
+        },
+        Function {
+            name: "forbid_logins",
+            parameters: "db, exceptions",
+            gives: "#{ roles, terminated }",
+            effect: Effect::Writes,
+            doc: "Takes LOGIN from every role of a fresh copy but the exceptions, and ends their sessions.",
+            example: "try { pg::forbid_logins(db, []) } catch (e) { e.code != \"\" } // => true",
+            run: |call| {
+                let (exceptions, run) = (call.texts(1)?, run_id(call)?);
+                record(&write(call, "closing a copy", async |session| fence::forbid(session, &run, &exceptions).await)?)
+            },
+        },
+        Function {
+            name: "close_fence",
+            parameters: "db, exceptions, deadline",
+            gives: "#{ decision, terminated }",
+            effect: Effect::Writes,
+            doc: "Closes a server: the decision `fenced` and NOLOGIN for every login role but the exceptions in one \
+                  transaction, then ends sessions until none is left.",
+            example: "try { pg::close_fence(db, [], \"1s\") } catch (e) { e.code != \"\" } // => true",
+            run: |call| {
+                let (exceptions, deadline, run) = (call.texts(1)?, call.duration(2)?, run_id(call)?);
+                let doing = "closing the server";
+                record(&write(call, doing, async |session| fence::close(session, &run, &exceptions, deadline).await)?)
+            },
+        },
+        Function {
+            name: "reopen_fence",
+            parameters: "db",
+            gives: "the decision, or () if there was none",
+            effect: Effect::Writes,
+            doc: "Opens a fenced server again, for exactly those who could log in before. Refused after the decision.",
+            example: "pg::reopen_fence(db)",
+            run: |call| {
+                let run = run_id(call)?;
+                let decision =
+                    write(call, "opening the server again", async |session| fence::reopen(session, &run).await)?;
+                Ok(decision.map_or(Dynamic::UNIT, |decision| convert::map_to_dynamic(&decision.to_map())))
+            },
+        },
+        Function {
+            name: "decide",
+            parameters: "db",
+            gives: "the decision, a map",
+            effect: Effect::Writes,
+            doc: "Decides for the other server: `fenced` becomes `green`. Refused past the deadline, and while anybody \
+                  could still write here.",
+            example: "try { pg::decide(db) } catch (e) { e.code != \"\" } // => true",
+            run: |call| {
+                let run = run_id(call)?;
+                record(&write(call, "deciding", async |session| fence::decide(session, &run).await)?)
+            },
+        },
+        Function {
+            name: "fence_outcome",
+            parameters: "db",
+            gives: "none, fenced, green or reopened",
+            effect: Effect::Reads,
+            doc: "How this run's last attempt to leave the server stands, as the server itself says.",
+            example: "pg::fence_outcome(db) // => \"none\"",
+            run: |call| {
+                let run = run_id(call)?;
+                Ok(look(call, "reading the decision", async |session| fence::outcome(session, &run).await)?.into())
+            },
+        },
+        Function {
+            name: "open_logins",
+            parameters: "db, left",
+            gives: "#{ opened, missing }",
+            effect: Effect::Writes,
+            doc: "Lets those log in here who could log in on the server that was left, in one transaction.",
+            example: "try { pg::open_logins(db, db) } catch (e) { e.code != \"\" } // => true",
+            run: open_logins,
+        },
+        Function {
+            name: "copy_sequences",
+            parameters: "from, to",
+            gives: "#{ sequences }",
+            effect: Effect::Writes,
+            doc: "Reads all sequences in one statement and sets them on the other side, value and is_called alike; reads \
+                  them back and compares.",
+            example: "pg::copy_sequences(db, db).sequences >= 0 // => true",
+            run: copy_sequences,
+        },
+        Function {
+            name: "compare_sequences",
+            parameters: "there, here, ignored",
+            gives: "#{ sequences, different }",
+            effect: Effect::Reads,
+            doc: "Compares all sequences but those of the ignored schemas.",
+            example: "pg::compare_sequences(db, db, []).different // => []",
+            run: compare_sequences,
+        },
+        Function {
+            name: "compare_tables",
+            parameters: "there, here",
+            gives: "#{ tables, rows, different }",
+            effect: Effect::Reads,
+            doc: "Compares the rows of every table by number and check sum.",
+            example: "pg::compare_tables(db, db).different // => []",
+            run: compare_tables,
+        },
+        Function {
+            name: "analyze",
+            parameters: "db",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Gathers the planner's statistics of the whole database.",
+            example: "pg::analyze(db)",
+            run: |call| {
+                write(call, "analyzing", async |session| {
+                    let own = session.sibling().await;
+                    own.set_statement_timeout(NO_LIMIT).await?;
+                    own.batch("ANALYZE").await
+                })?;
+                Ok(Dynamic::UNIT)
+            },
+        },
+        Function {
+            name: "quicken",
+            parameters: "db",
+            gives: "#{ wal_writer_delay, changed }",
+            effect: Effect::Writes,
+            doc: "Lowers wal_writer_delay to 10 ms where the role may: it is the time an apply worker waits before it \
+                  confirms. On RDS set it in the parameter group.",
+            example: "pg::quicken(db).wal_writer_delay.len() > 0 // => true",
+            run: quicken,
+        },
+    ],
+    methods: &[],
+};
+
+/// The run in whose name this server is fenced.
+pub(super) fn run_id(call: &Call) -> Result<String> {
+    Ok(call.host.run()?.id().to_owned())
+}
+
+/// A record as scripts see it.
+pub(super) fn record(record: &impl Record) -> Result<Dynamic> {
+    Ok(convert::map_to_dynamic(&record.to_map()))
+}
+
+fn make_replication_role(call: &Call) -> Result<Dynamic> {
+    let (name, password) = (call.text(1)?, call.secret(2)?);
+    let role = NewRole {
+        name: name.clone(),
+        password: Some(password.clone()),
+        login: true,
+        replication: true,
+        ..NewRole::default()
+    };
+    write(call, "making a role", async |session| {
+        let there = session.exists("SELECT FROM pg_roles WHERE rolname = $1", &[name.as_str().into()]).await?;
+        if there { roles::set_password(session, &name, &password).await } else { roles::create(session, &role).await }
+    })?;
+    Ok(Dynamic::UNIT)
+}
+
+fn try_login(call: &Call) -> Result<Dynamic> {
+    let secret = call.text(1)?;
+    let secrets = call.host.aws().secrets();
+    let (user, answer) = look(call, "trying a login", async |session| {
+        let stored = secrets.current(&secret).await?;
+        let fields = stored.fields()?;
+        let user = fields.get("username").and_then(Value::as_text).map(str::to_owned);
+        let user = user.ok_or_else(|| fail!(Code::ValueGuard, "secret `{secret}` has no field `username`"))?;
+        let password = stored.password()?;
+        let target = session.target().clone().with_login(user.clone(), Some(password.clone()));
+        Ok((user, roles::try_login(&target, &password).await?))
+    })?;
+    let answer = match answer {
+        Login::Accepted => "open",
+        Login::NoLogin => "closed",
+        Login::WrongPassword => "wrong password",
+    };
+    Ok(convert::map_to_dynamic(&map! { "secret" => secret, "user" => user, "answer" => answer }))
+}
+
+fn open_logins(call: &Call) -> Result<Dynamic> {
+    let (green, blue) = (db(call, 0)?, db(call, 1)?);
+    let run = run_id(call)?;
+    record(&write_all(call, "opening logins", &[&green, &blue], async |sessions| {
+        let missing = || fail!(Code::Refused, "the run `{run}` has made no decision there");
+        let decision = fence::decision(sessions[1], &run).await?.ok_or_else(missing)?;
+        fence::open(sessions[0], &decision).await
+    })?)
+}
+
+fn copy_sequences(call: &Call) -> Result<Dynamic> {
+    let (from, to) = (db(call, 0)?, db(call, 1)?);
+    let count = write_all(call, "copying sequences", &[&from, &to], async |sessions| {
+        let copied = sequences::copy(sessions[0], sessions[1]).await?;
+        let read_back = sequences::read(sessions[1]).await?;
+        match sequences::differences(&copied, &read_back).first() {
+            None => Ok(copied.len()),
+            Some(first) => Err(fail!(
+                Code::RequireFailed,
+                "the sequence `{}` differs after it was copied: {} is {} there and {} here",
+                first.sequence,
+                first.field,
+                first.first.as_deref().unwrap_or("absent"),
+                first.second.as_deref().unwrap_or("absent")
+            )),
+        }
+    })?;
+    Ok(convert::map_to_dynamic(&map! { "sequences" => i64::try_from(count).unwrap_or(i64::MAX) }))
+}
+
+fn compare_sequences(call: &Call) -> Result<Dynamic> {
+    let ignored = call.texts(2)?;
+    let (there, here) = look_all(call, "comparing sequences", async |there, here| {
+        Ok((sequences::read(there).await?, sequences::read(here).await?))
+    })?;
+    let counts = |all: Vec<sequences::Sequence>| -> Vec<sequences::Sequence> {
+        all.into_iter().filter(|sequence| !ignored.contains(&sequence.schema)).collect()
+    };
+    let (there, here) = (counts(there), counts(here));
+    let different: Vec<Map> = sequences::differences(&there, &here).iter().map(Record::to_map).collect();
+    let number = i64::try_from(there.len()).unwrap_or(i64::MAX);
+    Ok(convert::map_to_dynamic(&map! { "sequences" => number, "different" => different }))
+}
+
+fn compare_tables(call: &Call) -> Result<Dynamic> {
+    let (there, here) = look_all(call, "comparing tables", async |there, here| {
+        Ok((verify::tables(there).await?, verify::tables(here).await?))
+    })?;
+    let different: Vec<Map> = verify::compare(&there, &here).iter().map(Record::to_map).collect();
+    let tables = i64::try_from(there.len()).unwrap_or(i64::MAX);
+    let rows: i64 = there.iter().map(|table| table.rows).sum();
+    Ok(convert::map_to_dynamic(&map! { "tables" => tables, "rows" => rows, "different" => different }))
+}
+
+fn quicken(call: &Call) -> Result<Dynamic> {
+    let (changed, value) = write(call, "lowering wal_writer_delay", async |session| {
+        let changed = match session.batch("ALTER SYSTEM SET wal_writer_delay = '10ms'").await {
+            Ok(()) => {
+                session.query("SELECT pg_reload_conf()", &[]).await?;
+                true
+            }
+            // RDS keeps ALTER SYSTEM to itself.
+            Err(error) if error.fact("sqlstate") == Some("42501") => false,
+            Err(error) => return Err(error),
+        };
+        // A session of its own: ours has read its settings before the reload.
+        let own = session.sibling().await;
+        Ok((changed, own.value("SELECT current_setting('wal_writer_delay')", &[]).await?))
+    })?;
+    Ok(convert::map_to_dynamic(&map! { "changed" => changed, "wal_writer_delay" => value }))
+}

@@ -1,0 +1,149 @@
+//! `lab::`: setting the stage. Instances come from whatever endpoint the rehearsal has, through the same SDK.
+
+use std::time::Duration;
+
+use rhai::Dynamic;
+
+use super::{
+    sql_file::{self, Piece},
+    stage,
+};
+use crate::{
+    api::{
+        convert,
+        function::{Call, Effect, Function, Module},
+        language,
+        options::Options,
+        pg, rds,
+    },
+    aws::{InstanceGoal, NewInstance, Tags, Wait, token},
+    base::{Result, Secret, Value, ident},
+    journal::key_text,
+    map,
+};
+
+/// A rehearsal's instances are quick to come.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// The module.
+pub(super) const MODULE: Module = Module {
+    name: "lab",
+    doc: "In rehearsals only: the stage.",
+    functions: &[
+        Function {
+            name: "versions",
+            parameters: "",
+            gives: "#{ from, to }",
+            effect: Effect::Pure,
+            doc: "The engine versions that this rehearsal goes from and to.",
+            example: "lab::versions().from",
+            run: |call| {
+                let stage = stage(call)?;
+                Ok(convert::map_to_dynamic(&map! { "from" => stage.from.as_str(), "to" => stage.to.as_str() }))
+            },
+        },
+        Function {
+            name: "instance",
+            parameters: "options",
+            gives: "#{ id, secret, host, port }",
+            effect: Effect::Writes,
+            doc: "Creates an instance and the secret of its master user: #{ id, version, database, secret }. It is ready \
+                  when this returns.",
+            example: "lab::instance(#{ id: \"other\", version: \"15\", database: \"shop\", secret: \"lab/other\" }).id",
+            run: instance,
+        },
+        Function {
+            name: "login",
+            parameters: "db, options",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Lets a role log in, and keeps its password in a secret: #{ role, secret }.",
+            example: "lab::login(db, #{ role: \"app\", secret: \"lab/app\" })",
+            run: login,
+        },
+    ],
+    methods: &[Function {
+        name: "load_schema",
+        parameters: "db",
+        gives: "()",
+        effect: Effect::Writes,
+        doc: "Loads the rehearsal's schema and data: the sample, or what `--schema FILE` names.",
+        example: "db.load_schema()",
+        run: load_schema,
+    }],
+};
+
+fn instance(call: &Call) -> Result<Dynamic> {
+    stage(call)?;
+    let options = Options::read(call, 0, &["id", "version", "database", "secret"])?;
+    let (id, secret) = (options.need("id")?, options.need("secret")?);
+    let password = language::random_password();
+    call.host.redactor().learn(&password);
+    let mut new = NewInstance::new(&id, "db.m7g.large", 20, "postgres", password.clone());
+    new.engine_version = Some(options.need("version")?);
+    new.database = Some(options.need("database")?);
+    let mark = rds::mark(call)?;
+    let aws = call.host.aws().clone();
+    let database = options.need("database")?;
+    let made = call.wait(&format!("making instance `{id}`"), &[], async {
+        let rds = aws.rds();
+        rds.create_instance(&new, &mark).await?;
+        let wait = Wait { every: LOOK_EVERY, deadline: Duration::from_secs(300), ..Wait::default() };
+        rds.wait_instance(&id, &InstanceGoal::Ready, &wait).await
+    })?;
+    let host = made.host.unwrap_or_default();
+    let port = i64::from(made.port.unwrap_or_default());
+    let fields = map! { "username" => "postgres", "host" => host.as_str(), "port" => port, "dbname" => database };
+    keep_login(call, &secret, fields, &password)?;
+    Ok(convert::map_to_dynamic(&map! { "id" => id, "secret" => secret, "host" => host, "port" => port }))
+}
+
+fn login(call: &Call) -> Result<Dynamic> {
+    stage(call)?;
+    let options = Options::read(call, 1, &["role", "secret"])?;
+    let (role, secret) = (options.need("role")?, options.need("secret")?);
+    let password = language::random_password();
+    call.host.redactor().learn(&password);
+    // A verifier, not the password: what stands in a statement reaches the server's log.
+    let verifier = postgres_protocol::password::scram_sha_256(password.expose().as_bytes());
+    let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", ident::ident(&role)?, ident::literal(&verifier)?);
+    let fields = pg::write(call, "letting a role log in", async |session| {
+        session.batch(&sql).await?;
+        let target = session.target();
+        Ok(map! {
+            "username" => role.as_str(), "host" => target.host(), "port" => i64::from(target.port()),
+            "dbname" => target.database(),
+        })
+    })?;
+    keep_login(call, &secret, fields, &password)?;
+    Ok(Dynamic::UNIT)
+}
+
+/// Writes a login as applications find it.
+fn keep_login(call: &Call, name: &str, mut fields: crate::base::Map, password: &Secret) -> Result<()> {
+    fields.insert("password".into(), Value::Text(password.expose().to_owned()));
+    let text = Secret::new(Value::Map(fields).to_json().to_string());
+    let mark = rds::mark(call)?;
+    let step = call.frame.step().map(|key| key_text(key)).unwrap_or_default();
+    let token = token(call.host.run()?.id(), &step, "login");
+    let secrets = call.host.aws().secrets();
+    call.wait(&format!("writing secret `{name}`"), &[], async {
+        secrets.create(name, &text, &token, None, &Tags::new(), &mark).await.map(|_| ())
+    })
+}
+
+fn load_schema(call: &Call) -> Result<Dynamic> {
+    let pieces = sql_file::pieces(&stage(call)?.schema)?;
+    pg::write(call, "loading the schema", async |session| {
+        for piece in &pieces {
+            match piece {
+                Piece::Statements(sql) => session.batch(sql).await?,
+                Piece::Copy { sql, lines } => drop(session.copy_in(sql, lines).await?),
+            }
+        }
+        // A dump sets the search path and more; what follows must not see that.
+        session.close().await;
+        Ok(())
+    })?;
+    Ok(Dynamic::UNIT)
+}

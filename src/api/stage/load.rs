@@ -1,0 +1,202 @@
+//! `load::`: the synthetic application, in the rehearsal's process, so that it outlives every kill of the run.
+
+use std::time::Duration;
+
+use rhai::Dynamic;
+
+use super::stage;
+use crate::{
+    api::{
+        convert,
+        function::{Call, Effect, Function, Module},
+        options::Options,
+    },
+    aws::{Aws, Stored},
+    base::{Code, Result, Value, clock},
+    fail,
+    load::{Applications, Endpoint, Load, Plan, Probes, SecondEndpoint, Source},
+    map,
+    pg::{Parts, Session, Settings, Target},
+};
+
+/// How often the load asks whether the second instance has an endpoint.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A load ends by itself after this long.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
+
+/// The module.
+pub(super) const MODULE: Module = Module {
+    name: "load",
+    doc: "In rehearsals only: an application that writes, and knows afterwards what was lost.",
+    functions: &[
+        Function {
+            name: "prepare",
+            parameters: "options",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Makes the load's tables: #{ master, role } (the master's secret, and the role that will write).",
+            example: "load::prepare(#{ master: \"lab/blue\", role: \"app\" })",
+            run: |call| {
+                stage(call)?;
+                let options = Options::read(call, 0, &["master", "role"])?;
+                let (master, role) = (options.need("master")?, options.need("role")?);
+                let aws = call.host.aws().clone();
+                call.wait("making the load's tables", &[], async {
+                    let endpoint = endpoint(&aws.secrets().current(&master).await?)?;
+                    crate::load::prepare(&endpoint, SCHEMA, Some(&role)).await
+                })?;
+                Ok(Dynamic::UNIT)
+            },
+        },
+        Function {
+            name: "start",
+            parameters: "options",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Starts probes (they know both endpoints) and applications (they follow the secret): #{ secret, green, \
+                  probes, applications }. It goes on until `load::finish`.",
+            example: "load::start(#{ secret: \"lab/app\", green: \"green\", probes: 4, applications: 3 })",
+            run: start,
+        },
+        Function {
+            name: "status",
+            parameters: "",
+            gives: "#{ acknowledged, failed, in_doubt, silent_ms, .. }",
+            effect: Effect::Reads,
+            doc: "How the load is doing.",
+            example: "load::status().acknowledged > 0 // => true",
+            run: |call| {
+                let status = stage(call)?.load().as_ref().map(Load::status).ok_or_else(no_load)?;
+                call.wait("asking the load", &[], async { Ok(()) })?;
+                Ok(convert::map_to_dynamic(&status.to_map()))
+            },
+        },
+        Function {
+            name: "finish",
+            parameters: "secret",
+            gives: "#{ acknowledged, lost, doubled, outage_ms, .. }",
+            effect: Effect::Writes,
+            doc: "Ends the load and compares its ledger with the database that the secret names now.",
+            example: "load::finish(\"lab/app\").lost // => 0",
+            run: finish,
+        },
+    ],
+    methods: &[],
+};
+
+/// The schema of the load's tables.
+const SCHEMA: &str = "load";
+
+fn start(call: &Call) -> Result<Dynamic> {
+    let stage = stage(call)?;
+    let options = Options::read(call, 0, &["secret", "green", "probes", "applications"])?;
+    let count = |key: &str, usual: i64| -> Result<u16> {
+        let number = options.int(key)?.unwrap_or(usual);
+        u16::try_from(number).map_err(|_| fail!(Code::ScriptError, "got {number} {key}"))
+    };
+    let (probes, applications) = (count("probes", 4)?, count("applications", 3)?);
+    let (secret, green) = (options.need("secret")?, options.need("green")?);
+    let aws = call.host.aws().clone();
+    let source = {
+        let (aws, secret) = (aws.clone(), secret.clone());
+        Source::new(move || {
+            let (aws, secret) = (aws.clone(), secret.clone());
+            async move { endpoint(&aws.secrets().current(&secret).await?) }
+        })
+    };
+    let begun = call.wait("starting the load", &[], async {
+        let blue = endpoint(&aws.secrets().current(&secret).await?)?;
+        let mut plan = Plan { max_duration: LONGEST, ..Plan::new() };
+        SCHEMA.clone_into(&mut plan.schema);
+        plan.probes = Some(Probes { writers: probes, ..Probes::new(blue.clone(), None) });
+        if applications > 0 {
+            plan.applications = Some(Applications::new(applications, source));
+        }
+        let load = Load::start(plan).await?;
+        tokio::spawn(watch_for(aws.clone(), green, blue, load.second_endpoint()));
+        Ok(load)
+    })?;
+    *stage.load() = Some(begun);
+    Ok(Dynamic::UNIT)
+}
+
+/// Tells the probes where GREEN is once their role may not log in there. Before that GREEN is no place to write: a probe
+/// that met an error on BLUE would make the two differ.
+async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoint) {
+    let begun = clock::instant();
+    while begun.elapsed() < LONGEST {
+        if let Ok(Some(instance)) = aws.rds().find_instance(&green).await
+            && let (Some(host), Some(port)) = (instance.host, instance.port)
+        {
+            let green = Endpoint { host, port, ..blue.clone() };
+            if is_closed(&green).await {
+                second.set(green);
+                return;
+            }
+        }
+        clock::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// True when the server knows the role and does not let it in.
+async fn is_closed(endpoint: &Endpoint) -> bool {
+    let parts = Parts {
+        host: endpoint.host.clone(),
+        port: Some(endpoint.port),
+        database: endpoint.database.clone(),
+        user: endpoint.user.clone(),
+        password: Some(endpoint.password.clone()),
+        ..Parts::default()
+    };
+    let Ok(target) = Target::from_parts(parts) else { return false };
+    let session = Session::new(target, Settings::of_run("load"));
+    session.open().await.is_err_and(|error| error.fact("sqlstate") == Some("28000"))
+}
+
+fn finish(call: &Call) -> Result<Dynamic> {
+    let stage = stage(call)?;
+    let secret = call.text(0)?;
+    let load = stage.load().take().ok_or_else(no_load)?;
+    let aws = call.host.aws().clone();
+    let (proof, series) = call.wait("ending the load and looking for its writes", &[], async {
+        let outcome = load.stop().await;
+        let last = endpoint(&aws.secrets().current(&secret).await?)?;
+        let proof = outcome.verify(&last).await?;
+        let ledger = &outcome.ledger;
+        let series = ledger.series.iter().map(|tick| Value::Map(tick.to_map(&ledger.places))).collect();
+        Ok((proof.to_map(), series))
+    })?;
+    let number = |key: &str| proof.get(key).cloned().unwrap_or(Value::Null);
+    stage.note(map! {
+        "writes" => map! {
+            "acknowledged" => number("acknowledged"), "lost" => number("lost"), "doubled" => number("doubled"),
+        },
+        "outage_ms" => number("outage_ms"),
+        "application_outage_ms" => number("application_outage_ms"),
+        "load" => Value::Map(proof.clone()),
+        "series" => Value::List(series),
+    });
+    Ok(convert::map_to_dynamic(&proof))
+}
+
+fn no_load() -> crate::base::Error {
+    fail!(Code::ScriptError, "no load is running").hint("start one with load::start(..)")
+}
+
+/// Where a secret leads.
+fn endpoint(stored: &Stored) -> Result<Endpoint> {
+    let fields = stored.fields()?;
+    let text = |name: &str| {
+        let missing = || fail!(Code::ValueGuard, "secret `{}` has no field `{name}`", stored.name);
+        fields.get(name).and_then(Value::as_text).map(str::to_owned).ok_or_else(missing)
+    };
+    let port = fields.get("port").and_then(Value::as_int).and_then(|port| u16::try_from(port).ok()).unwrap_or(5432);
+    Ok(Endpoint {
+        host: text("host")?,
+        port,
+        database: text("dbname")?,
+        user: text("username")?,
+        password: stored.password()?,
+        tls: None,
+    })
+}

@@ -1,0 +1,98 @@
+//! The stage of a rehearsal: what only a rehearsal's script may do. It reaches the lab as everybody reaches AWS, by URL.
+
+mod child;
+mod lab;
+mod load;
+mod sql_file;
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    function::{Call, Module},
+    host::Host,
+};
+use crate::{
+    base::{Code, Map, Result, Value},
+    fail,
+    load::Load,
+};
+
+pub(super) const LAB: &Module = &lab::MODULE;
+pub(super) const LOAD: &Module = &load::MODULE;
+pub(super) const REHEARSAL: &Module = &child::MODULE;
+
+/// What a rehearsal is given by the command line, and what it finds out.
+pub struct Stage {
+    /// This program.
+    pub program: PathBuf,
+    /// The runbook to rehearse.
+    pub runbook: PathBuf,
+    /// Environment of the run: where the lab is, where its journal goes.
+    pub environment: Vec<(String, String)>,
+    /// The text of the schema to load.
+    pub schema: String,
+    /// The engine version that BLUE begins with.
+    pub from: String,
+    /// The engine version that GREEN shall have.
+    pub to: String,
+    /// Crash points of the run, one for each of its processes (see `journal::crash`).
+    pub crashes: Vec<String>,
+    load: Mutex<Option<Load>>,
+    facts: Mutex<Map>,
+}
+
+impl Stage {
+    /// A stage on which nothing has happened yet.
+    #[must_use]
+    pub fn new(program: PathBuf, runbook: PathBuf, schema: String, versions: (String, String)) -> Self {
+        let (from, to) = versions;
+        Self {
+            program,
+            runbook,
+            environment: vec![],
+            schema,
+            from,
+            to,
+            crashes: vec![],
+            load: Mutex::default(),
+            facts: Mutex::default(),
+        }
+    }
+
+    /// What the rehearsal found out so far.
+    #[must_use]
+    pub fn facts(&self) -> Map {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds what was found out; maps of the same name are joined.
+    fn note(&self, facts: Map) {
+        let mut all = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, value) in facts {
+            match (all.get_mut(&name), value) {
+                (Some(Value::Map(there)), Value::Map(more)) => there.extend(more),
+                (_, value) => drop(all.insert(name, value)),
+            }
+        }
+    }
+
+    fn load(&self) -> MutexGuard<'_, Option<Load>> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stage of a call.
+fn stage<'a>(call: &'a Call) -> Result<&'a Stage> {
+    on(call.host, call.function.name)
+}
+
+fn on<'a>(host: &'a Host, name: &str) -> Result<&'a Stage> {
+    let missing = || {
+        fail!(Code::Refused, "`{name}` works in rehearsals only")
+            .hint("rehearsals stand in `rehearsals/` beside the runbook; start one with `pgrun rehearse RUNBOOK`")
+    };
+    host.stage().ok_or_else(missing)
+}

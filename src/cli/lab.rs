@@ -1,0 +1,179 @@
+//! `pgrun lab`: the local RDS and Secrets Manager. What a lab is stands in `crate::lab`.
+
+use std::{
+    fmt::Write as _,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    base::{Code, Result, config::Config},
+    fail,
+    lab::{
+        self, LabOptions, Running,
+        postgres::{ServerUser, lab_folder},
+    },
+};
+
+/// The arguments of `pgrun lab`.
+#[derive(Args, Clone, Debug)]
+pub struct LabArgs {
+    /// What to do with the lab.
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+/// What can be done with a lab.
+#[derive(Subcommand, Clone, Debug)]
+pub enum LabCommand {
+    /// Start the lab; returns when it is ready
+    Up {
+        /// Stay in the foreground until Ctrl-C
+        #[arg(long)]
+        foreground: bool,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Stop the lab and all its servers; its state stays
+    Down {
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Show whether the lab runs, and what is in it
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Print shell lines that point the AWS SDK, the aws CLI and pgrun to the lab: eval "$(pgrun lab env)"
+    Env {
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Runs `pgrun lab ..`; what is to be printed goes to `out`.
+///
+/// # Errors
+/// `lab_failed`, `lab_missing`, and those of the lab itself.
+pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result<()> {
+    let (LabCommand::Up { dir, .. }
+    | LabCommand::Down { dir }
+    | LabCommand::Status { dir, .. }
+    | LabCommand::Env { dir }) = &args.command;
+    let dir = folder(config, dir.as_deref())?;
+    match &args.command {
+        LabCommand::Up { foreground: true, .. } => {
+            lab::foreground(config, LabOptions::at(dir), |found| say(out, &up_text(found))).await
+        }
+        LabCommand::Up { .. } => {
+            let program = std::env::current_exe().map_err(|e| fail!(Code::LabFailed, "where pgrun is: {e}"))?;
+            let mut command = Command::new(program);
+            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir);
+            let found = lab::up(&dir, command).await?;
+            say(out, &up_text(&found))
+        }
+        LabCommand::Down { .. } => {
+            let text = if lab::down(&dir).await? { "the lab is down\n" } else { "no lab was running\n" };
+            say(out, text)
+        }
+        LabCommand::Status { json, .. } => {
+            let status = lab::status(&dir)?;
+            let text = if *json { format!("{:#}\n", status.to_json()) } else { status_text(&status) };
+            say(out, &text)
+        }
+        LabCommand::Env { .. } => {
+            let found = lab::running(&dir)
+                .ok_or_else(|| fail!(Code::LabFailed, "no lab runs in `{}`", dir.display()).hint("pgrun lab up"))?;
+            say(out, &env_text(&found))
+        }
+    }
+}
+
+fn say(out: &mut dyn Write, text: &str) -> Result<()> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| fail!(Code::LabFailed, "the output cannot be written: {error}"))
+}
+
+/// An absolute path: the lab's process stands in another folder than its caller.
+fn folder(config: &Config, named: Option<&Path>) -> Result<PathBuf> {
+    let dir = match named {
+        Some(dir) => dir.to_owned(),
+        None => lab_folder(config, ServerUser::choose()?.as_ref())?,
+    };
+    std::path::absolute(&dir).map_err(|error| fail!(Code::LabFailed, "`{}`: {error}", dir.display()))
+}
+
+fn up_text(found: &Running) -> String {
+    format!("the lab is up at {}\nuse it: eval \"$(pgrun lab env --dir {})\"\n", found.url, quoted(&found.dir))
+}
+
+/// Credentials of the user's must not be mixed into a session with the lab, nor a proxy stand between.
+fn env_text(found: &Running) -> String {
+    let (url, region) = (&found.url, &found.region);
+    format!(
+        "unset AWS_PROFILE AWS_SESSION_TOKEN\n\
+         export AWS_ENDPOINT_URL={url}\n\
+         export AWS_REGION={region}\n\
+         export AWS_DEFAULT_REGION={region}\n\
+         export AWS_ACCESS_KEY_ID=lab\n\
+         export AWS_SECRET_ACCESS_KEY=lab\n\
+         export AWS_EC2_METADATA_DISABLED=true\n\
+         export NO_PROXY=127.0.0.1${{NO_PROXY:+,$NO_PROXY}}\n"
+    )
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn status_text(status: &lab::Status) -> String {
+    let mut text = match &status.running {
+        Some(found) => format!("running at {} (process {}, since {})\n", found.url, found.process.pid, found.started),
+        None => "not running\n".to_owned(),
+    };
+    let _ = writeln!(text, "folder: {}", status.dir.display());
+    text.push_str("master users are superusers: what RDS refuses them is not refused here\n");
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "where"]);
+    for (id, state, version, address) in &status.instances {
+        let address = address.clone().unwrap_or_default();
+        table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
+    }
+    for (id, state, version, instance) in &status.snapshots {
+        let of = format!("of {instance}");
+        table.add_row(["snapshot".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), of]);
+    }
+    for name in &status.secrets {
+        table.add_row(["secret", name, "", "", ""]);
+    }
+    if !table.is_empty() {
+        let _ = writeln!(text, "{table}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::quoted;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(quoted(Path::new("/var/lib/pgrun/lab")), "/var/lib/pgrun/lab");
+        assert_eq!(quoted(Path::new("/tmp/it's $HOME")), "'/tmp/it'\\''s $HOME'");
+    }
+}

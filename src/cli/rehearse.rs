@@ -1,0 +1,316 @@
+//! `pgrun rehearse`: a lab, its rehearsal's script, and a report.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::{Value as Json, json};
+
+use super::{args::RehearseArgs, exit, picture, runbook, signal, ui::Ui};
+use crate::{
+    api::{Stop, stage::Stage},
+    aws,
+    base::{Code, Config, Error, Map, Result, Secret, Value, clock, prose},
+    engine::{
+        Settings,
+        params::Values,
+        run::{self, Refusal},
+    },
+    fail,
+    lab::{
+        Lab, LabOptions, SAMPLE,
+        postgres::{Catalogue, ServerUser, lab_folder},
+    },
+};
+
+/// `pgrun rehearse FILE`
+pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
+    let mut runs = vec![];
+    let mut exit = exit::DONE;
+    for number in 1..=args.repeat.max(1) {
+        if args.repeat > 1 {
+            ui.remark(&format!("rehearsal {number} of {}", args.repeat));
+        }
+        match once(ui, config, args) {
+            Ok(rehearsal) => {
+                ui.print(&rehearsal.report());
+                exit = exit.max(rehearsal.exit);
+                runs.push(rehearsal.json());
+            }
+            Err(error) => {
+                let code = exit::of(ui, Err(error));
+                return if code == exit::DONE { exit::FAILED } else { code };
+            }
+        }
+        if exit > exit::SIGNAL {
+            break;
+        }
+    }
+    let all = all_json(&runs, &args.file);
+    if let Some(path) = &args.json {
+        let text = format!("{all:#}\n");
+        let written = std::fs::write(path, ui.redactor().clean(&text).as_bytes());
+        if let Err(error) = written {
+            return exit::of(ui, Err(fail!(Code::Usage, "`{}` cannot be written: {error}", path.display())));
+        }
+    }
+    if args.repeat > 1 {
+        let good = runs.iter().filter(|run| run["result"] == "ok").count();
+        ui.print(&format!("{good} of {} rehearsals proved it\n", args.repeat));
+    }
+    exit
+}
+
+/// One rehearsal and what it found.
+struct Rehearsal {
+    runbook: String,
+    from: String,
+    to: String,
+    facts: Map,
+    failure: Option<Error>,
+    kept: Option<PathBuf>,
+    exit: u8,
+}
+
+fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
+    let script = rehearsal_of(&args.file)?;
+    let schema = match &args.schema {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| fail!(Code::NoSuchFile, "the schema `{}` cannot be read: {error}", path.display()))?,
+        None => SAMPLE.to_owned(),
+    };
+    let runtime = runbook::runtime()?;
+    let stop = Stop::default();
+    signal::listen(runtime.handle(), &stop, ui);
+    let folder = lab_folder(config, ServerUser::choose()?.as_ref())?.with_file_name("rehearsals").join(format!(
+        "{}-{:04x}",
+        clock::now_compact(),
+        rand::random::<u16>()
+    ));
+    let (lab, from, to) = runtime.block_on(async {
+        let catalogue = Catalogue::look(config).await?;
+        let (from, to) = catalogue.pair(args.from, args.to)?;
+        ui.remark(&format!("PostgreSQL {from} to {to}, in {}", folder.display()));
+        for version in [from, to] {
+            catalogue.obtain(version).await?;
+        }
+        Ok((Lab::start(config, LabOptions::at(&folder)).await?, from.to_string(), to.to_string()))
+    })?;
+    let stage = Arc::new(stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?);
+    let operator = ui.for_run(false, &stop);
+    let settings = Settings {
+        config: Config { home: folder.join("stage"), ..config.clone() },
+        runtime: runtime.handle().clone(),
+        redactor: ui.redactor().clone(),
+        operator: Arc::new(operator),
+        stop: stop.clone(),
+        answers: BTreeMap::new(),
+        yes: false,
+        aws: aws::Settings {
+            region: Some(lab.region().to_owned()),
+            endpoint: Some(lab.url().to_owned()),
+            keys: Some(aws::Keys { id: "lab".into(), secret: Secret::new("lab"), token: None }),
+            ..aws::Settings::default()
+        },
+        stage: Some(stage.clone()),
+    };
+    let ended = run::start(&settings, &script, &Values::default(), Some("stage".into()));
+    let closed = runtime.block_on(lab.shutdown());
+    runtime.shutdown_background();
+    let (failure, exit) = match ended {
+        Ok(outcome) => match outcome.failure {
+            Some(failure) => {
+                ui.error(&failure);
+                let code = exit::code(&failure.error, stop.signal());
+                (Some(failure.error), code)
+            }
+            None => (None, exit::DONE),
+        },
+        // Nothing was begun: there is nothing worth keeping.
+        Err(refusal) => {
+            remove(&folder)?;
+            return Err(match refusal {
+                Refusal::Error(error) => error,
+                Refusal::Findings(findings, sources) => {
+                    runbook::show_findings(ui, &findings, &sources);
+                    Error::new(Code::CheckFailed, "the rehearsal's script has mistakes")
+                }
+            });
+        }
+    };
+    closed?;
+    let keep = args.keep || failure.is_some();
+    if !keep {
+        remove(&folder)?;
+    }
+    let runbook = args.file.to_string_lossy().into_owned();
+    Ok(Rehearsal { runbook, from, to, facts: stage.facts(), failure, kept: keep.then_some(folder), exit })
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    std::fs::remove_dir_all(folder)
+        .map_err(|error| fail!(Code::LabFailed, "`{}` cannot be removed: {error}", folder.display()))
+}
+
+/// `rehearsals/NAME.rhai` beside `NAME.rhai`.
+fn rehearsal_of(runbook: &Path) -> Result<PathBuf> {
+    if !runbook.is_file() {
+        return Err(fail!(Code::NoSuchFile, "there is no runbook `{}`", runbook.display()));
+    }
+    let name = runbook.file_name().unwrap_or_default();
+    let script = runbook.with_file_name("rehearsals").join(name);
+    if script.is_file() {
+        return Ok(script);
+    }
+    Err(fail!(Code::NoSuchFile, "`{}` has no rehearsal: there is no `{}`", runbook.display(), script.display())
+        .hint("write one that makes an instance, starts a load, calls run(..) and says what it expects"))
+}
+
+fn stage(lab: &Lab, folder: &Path, args: &RehearseArgs, schema: String, versions: (String, String)) -> Result<Stage> {
+    let program = std::env::current_exe().map_err(|error| fail!(Code::Internal, "where pgrun is: {error}"))?;
+    let runbook = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
+    let mut stage = Stage::new(program, runbook, schema, versions);
+    let home = folder.join("home").to_string_lossy().into_owned();
+    let pairs = [
+        ("PGRUN_HOME", home.as_str()),
+        ("AWS_ENDPOINT_URL", lab.url()),
+        ("AWS_REGION", lab.region()),
+        ("AWS_DEFAULT_REGION", lab.region()),
+        ("AWS_ACCESS_KEY_ID", "lab"),
+        ("AWS_SECRET_ACCESS_KEY", "lab"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    stage.environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    stage.crashes.clone_from(&args.crash);
+    Ok(stage)
+}
+
+impl Rehearsal {
+    fn result(&self) -> &'static str {
+        match &self.failure {
+            None => "ok",
+            Some(error) if error.code() == Code::Refused => "refused",
+            Some(_) => "failed",
+        }
+    }
+
+    /// The shape that `product` promises; a key is there also where nothing was found out.
+    fn json(&self) -> Json {
+        let fact = |name: &str| self.facts.get(name).map_or(Json::Null, plain_json);
+        let steps = self.facts.get("steps").map_or_else(|| json!([]), plain_json);
+        json!({
+            "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
+            "writes": fact("writes"), "outage_ms": fact("outage_ms"),
+            "application_outage_ms": fact("application_outage_ms"), "cutover_ms": fact("cutover_ms"), "steps": steps,
+            "verified": fact("verified"), "chaos": fact("chaos"), "faults": [],
+            "failure": self.failure.as_ref().map(ToString::to_string),
+        })
+    }
+
+    /// What a person reads.
+    fn report(&self) -> String {
+        let map = |name: &str| self.facts.get(name).and_then(Value::as_map).cloned().unwrap_or_default();
+        let (writes, outage, application) = (map("writes"), map("outage_ms"), map("application_outage_ms"));
+        let mut out = String::from("\n");
+        let _ = writeln!(out, "{}  PostgreSQL {} -> {}  {}", self.runbook, self.from, self.to, self.result());
+        if let Some(picture) = self.facts.get("series").and_then(Value::as_list).and_then(|s| picture::of_series(s, 76))
+        {
+            let _ = writeln!(out, "\nwrites over time, b on BLUE, g on GREEN:\n{picture}\n");
+        }
+        if !writes.is_empty() {
+            let number = |name: &str| writes.get(name).and_then(Value::as_int).unwrap_or(-1);
+            let (all, lost, doubled) = (number("acknowledged"), number("lost"), number("doubled"));
+            let _ = writeln!(out, "  writes acknowledged  {all}, of them lost {lost}, doubled {doubled}");
+            let _ = writeln!(out, "  outage of a writer   {}", spread(&outage));
+            let _ = writeln!(out, "  of an application    {}", spread(&application));
+        }
+        if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
+            let _ = writeln!(out, "  cutover window       {ms} ms");
+        }
+        for (name, value) in map("verified") {
+            let shown = match &value {
+                Value::Bool(true) => "yes".to_owned(),
+                Value::Bool(false) => "NO".to_owned(),
+                other => plain_json(other).to_string(),
+            };
+            let _ = writeln!(out, "  {:<20} {shown}", name.replace('_', " "));
+        }
+        if let Some(kills) = map("chaos").get("kills").and_then(Value::as_int).filter(|kills| *kills > 0) {
+            let times = prose::count(usize::try_from(kills).unwrap_or(0), "time");
+            let _ = writeln!(out, "  killed and resumed   {times}");
+        }
+        if let Some(folder) = &self.kept {
+            let _ = writeln!(out, "\nkept in {}", folder.display());
+        }
+        out
+    }
+}
+
+fn spread(spread: &Map) -> String {
+    let ms = |name: &str| match spread.get(name) {
+        Some(Value::Float(ms)) => format!("{ms:.0} ms"),
+        _ => "?".to_owned(),
+    };
+    format!("median {}, p95 {}, worst {}", ms("median"), ms("p95"), ms("max"))
+}
+
+/// JSON for other programs: numbers as numbers, without the journal's tags.
+fn plain_json(value: &Value) -> Json {
+    match value {
+        Value::Float(number) => json!(number),
+        Value::Map(map) => Json::Object(map.iter().map(|(key, value)| (key.clone(), plain_json(value))).collect()),
+        Value::List(items) => Json::Array(items.iter().map(plain_json).collect()),
+        Value::Lsn(lsn) => json!(lsn.to_string()),
+        Value::Decimal(number) => json!(number.to_string()),
+        other => other.to_json(),
+    }
+}
+
+/// One rehearsal stands for itself; several are summed up over `runs`.
+fn all_json(runs: &[Json], file: &Path) -> Json {
+    let Some(first) = runs.first() else {
+        return json!({ "schema": 1, "runbook": file.to_string_lossy(), "result": "failed", "runs": [] });
+    };
+    let mut all = first.clone();
+    if runs.len() > 1 {
+        let sum = |name: &str| runs.iter().filter_map(|run| run["writes"][name].as_i64()).sum::<i64>();
+        let is_ok = runs.iter().all(|run| run["result"] == "ok");
+        all["result"] = json!(if is_ok { "ok" } else { "failed" });
+        all["writes"] = json!({ "acknowledged": sum("acknowledged"), "lost": sum("lost"), "doubled": sum("doubled") });
+        for name in ["outage_ms", "application_outage_ms"] {
+            all[name] = pooled(runs, name);
+        }
+        let windows: Vec<f64> = runs.iter().filter_map(|run| run["cutover_ms"].as_f64()).collect();
+        all["cutover_ms"] = json!(crate::load::Spread::of(windows.into_iter().map(Some).collect()).median);
+        all["verified"] = worst(runs);
+    }
+    all["runs"] = json!(runs);
+    all
+}
+
+/// The spread over the writers of all runs.
+fn pooled(runs: &[Json], name: &str) -> Json {
+    let writers = runs.iter().filter_map(|run| run[name]["writers"].as_array()).flatten();
+    let spread = crate::load::Spread::of(writers.map(Json::as_f64).collect());
+    plain_json(&Value::Map(spread.to_map()))
+}
+
+/// What holds in every run; of a number, the smallest.
+fn worst(runs: &[Json]) -> Json {
+    let mut worst = runs[0]["verified"].clone();
+    for run in &runs[1..] {
+        for (name, value) in run["verified"].as_object().into_iter().flatten() {
+            let slot = &mut worst[name];
+            match (slot.as_bool(), value.as_bool(), slot.as_i64(), value.as_i64()) {
+                (Some(a), Some(b), ..) => *slot = json!(a && b),
+                (.., Some(a), Some(b)) => *slot = json!(a.min(b)),
+                _ => {}
+            }
+        }
+    }
+    worst
+}

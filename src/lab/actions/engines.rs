@@ -1,0 +1,73 @@
+//! Engine versions: what this machine can run is what the lab offers. And subnet groups, of which any name is one.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{page::Page, shapes};
+use crate::lab::{
+    group::{default_group_major, family},
+    postgres::Version,
+    query::Query,
+    refusal::{Outcome, Refusal},
+    site::Site,
+    world::tail,
+    xml::Element,
+};
+
+pub(super) fn describe_versions(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    let page = Page::read(query)?;
+    let all = site.catalogue.versions();
+    let engine = query.text("Engine").is_none_or(|engine| engine == "postgres");
+    let newest = query.boolean("DefaultOnly")?.unwrap_or(false).then(|| site.catalogue.newest()).flatten();
+    // As on RDS a major version alone stands for all of its minor ones here.
+    let wanted = |version: &Version| {
+        query.text("EngineVersion").is_none_or(|text| text == version.to_string() || text == version.major.to_string())
+            && query.text("DBParameterGroupFamily").is_none_or(|text| text == family(version.major))
+            && newest.is_none_or(|newest| newest == *version)
+    };
+    let shown = all.iter().filter(|version| engine && wanted(version));
+    let items = shown.map(|version| (version.to_string(), shape(*version, &all)));
+    Ok(Some(page.result("DBEngineVersions", items.collect())))
+}
+
+fn shape(version: Version, all: &[Version]) -> Element {
+    let targets = all.iter().filter(|to| **to > version).map(|to| {
+        Element::new("UpgradeTarget")
+            .text("Engine", "postgres")
+            .text("EngineVersion", to)
+            .text("Description", format!("PostgreSQL {to}"))
+            .text("AutoUpgrade", false)
+            .text("IsMajorVersionUpgrade", to.major != version.major)
+    });
+    Element::new("DBEngineVersion")
+        .text("Engine", "postgres")
+        .text("EngineVersion", version)
+        .text("MajorEngineVersion", version.major)
+        .text("DBParameterGroupFamily", family(version.major))
+        .text("DBEngineDescription", "PostgreSQL")
+        .text("DBEngineVersionDescription", format!("PostgreSQL {version}"))
+        .list("ValidUpgradeTarget", targets)
+        .list("ExportableLogTypes", [])
+        .text("SupportsReadReplica", false)
+        .text("Status", "available")
+}
+
+pub(super) fn describe_subnet_groups(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    let page = Page::read(query)?;
+    let mut names: BTreeSet<String> =
+        site.look(|world| world.instances.values().filter_map(|instance| instance.subnet_group.clone()).collect());
+    names.insert("default".into());
+    if let Some(name) = query.text("DBSubnetGroupName").map(tail) {
+        if !names.contains(&name) {
+            return Err(Refusal::absent("DBSubnetGroupNotFoundFault", format!("DB subnet group '{name}' not found.")));
+        }
+        names = BTreeSet::from([name]);
+    }
+    let items = names.into_iter().map(|name| (name.clone(), shapes::subnet_group(site, &name, "DBSubnetGroup")));
+    Ok(Some(page.result("DBSubnetGroups", items.collect())))
+}
+
+/// True for the name of a group that RDS makes by itself.
+pub(super) fn is_default_group(site: &Site, name: &str) -> bool {
+    let major = default_group_major(name);
+    major.is_some_and(|major| site.catalogue.versions().iter().any(|version| version.major == major))
+}

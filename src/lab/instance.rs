@@ -1,0 +1,188 @@
+//! One DB instance as data: what was asked for, its status, and the work that is under way. Doing the work is in
+//! `work/`, showing it in `actions/shapes`.
+
+use serde::{Deserialize, Serialize};
+
+use super::postgres::Version;
+
+/// `DBInstanceStatus` (user guide, "Viewing DB instance status"), as far as the lab goes through them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum InstanceStatus {
+    Available,
+    BackingUp,
+    Creating,
+    Deleting,
+    Failed,
+    IncompatibleParameters,
+    IncompatibleRestore,
+    Modifying,
+    Rebooting,
+    Renaming,
+    ResettingMasterCredentials,
+    Starting,
+    Stopped,
+    Stopping,
+    Upgrading,
+}
+
+impl InstanceStatus {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::BackingUp => "backing-up",
+            Self::Creating => "creating",
+            Self::Deleting => "deleting",
+            Self::Failed => "failed",
+            Self::IncompatibleParameters => "incompatible-parameters",
+            Self::IncompatibleRestore => "incompatible-restore",
+            Self::Modifying => "modifying",
+            Self::Rebooting => "rebooting",
+            Self::Renaming => "renaming",
+            Self::ResettingMasterCredentials => "resetting-master-credentials",
+            Self::Starting => "starting",
+            Self::Stopped => "stopped",
+            Self::Stopping => "stopping",
+            Self::Upgrading => "upgrading",
+        }
+    }
+
+    /// True when a server is expected to run, so that one which ended by itself is started again.
+    pub(crate) fn serves(self) -> bool {
+        matches!(
+            self,
+            Self::Available | Self::BackingUp | Self::Modifying | Self::Renaming | Self::ResettingMasterCredentials
+        )
+    }
+}
+
+/// `ParameterApplyStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ApplyStatus {
+    InSync,
+    PendingReboot,
+}
+
+impl ApplyStatus {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::InSync => "in-sync",
+            Self::PendingReboot => "pending-reboot",
+        }
+    }
+}
+
+/// Work under way. It is part of the state: a lab that was killed begins it anew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// `initdb`, first start, roles. Holds the SCRAM verifier of the master's password, never the password.
+    Create { verifier: String, database: Option<String> },
+    /// A copy of the snapshot with this identifier is started.
+    Restore { snapshot: String },
+    /// The first backup of what is new. Clients may be at work meanwhile.
+    Backup,
+    /// Stop and removal, after a last snapshot if one was asked for.
+    Delete { final_snapshot: Option<String> },
+    /// What `ModifyDBInstance` asked for.
+    Modify(Box<Changes>),
+    /// Stop and start.
+    Reboot,
+    /// Stop, after a snapshot if one was asked for.
+    Stop { snapshot: Option<String> },
+    /// Start after a stop.
+    Start,
+}
+
+/// Changes that are not made at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Changes {
+    pub(crate) verifier: Option<String>,
+    pub(crate) class: Option<String>,
+    pub(crate) storage_gb: Option<i64>,
+    pub(crate) multi_az: Option<bool>,
+    pub(crate) retention_days: Option<i64>,
+    pub(crate) group: Option<String>,
+    pub(crate) version: Option<Version>,
+    pub(crate) rename: Option<String>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Later changes win.
+    pub(crate) fn merge(self, later: Self) -> Self {
+        Self {
+            verifier: later.verifier.or(self.verifier),
+            class: later.class.or(self.class),
+            storage_gb: later.storage_gb.or(self.storage_gb),
+            multi_az: later.multi_az.or(self.multi_az),
+            retention_days: later.retention_days.or(self.retention_days),
+            group: later.group.or(self.group),
+            version: later.version.or(self.version),
+            rename: later.rename.or(self.rename),
+        }
+    }
+}
+
+/// A DB instance.
+#[expect(clippy::struct_excessive_bools, reason = "the API has as many independent switches")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    /// `DbiResourceId`: stays through renaming.
+    pub(crate) resource: String,
+    /// Its folder below `instances/`; stays through renaming as well.
+    pub(crate) folder: String,
+    pub(crate) status: InstanceStatus,
+    pub(crate) version: Version,
+    pub(crate) class: String,
+    pub(crate) master: String,
+    pub(crate) database: Option<String>,
+    /// Where its server listens; none before it first did. What was asked for is tried first.
+    pub(crate) port: Option<u16>,
+    pub(crate) wanted_port: Option<u16>,
+    pub(crate) created_ms: u64,
+    pub(crate) storage_gb: i64,
+    pub(crate) retention_days: i64,
+    pub(crate) multi_az: bool,
+    pub(crate) iam: bool,
+    pub(crate) public: bool,
+    pub(crate) protected: bool,
+    pub(crate) copy_tags: bool,
+    pub(crate) auto_minor: bool,
+    pub(crate) group: String,
+    pub(crate) group_status: ApplyStatus,
+    pub(crate) subnet_group: Option<String>,
+    pub(crate) security_groups: Vec<String>,
+    pub(crate) tags: Tags,
+    /// Changes that wait for a maintenance window, which the lab has none of, or for `ApplyImmediately`.
+    pub(crate) pending: Changes,
+    pub(crate) work: Option<Work>,
+}
+
+impl Instance {
+    /// True when a request may begin work on it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.status == InstanceStatus::Available && self.work.is_none()
+    }
+}
+
+/// Tags in the order in which they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tags(pub(crate) Vec<(String, String)>);
+
+impl Tags {
+    pub(crate) fn add(&mut self, new: Tags) {
+        for (key, value) in new.0 {
+            self.remove(std::slice::from_ref(&key));
+            self.0.push((key, value));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, keys: &[String]) {
+        self.0.retain(|(key, _)| !keys.contains(key));
+    }
+}

@@ -1,0 +1,168 @@
+//! What the lab consists of while it runs: its state, its servers, the work under way. Actions and work get it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+
+use super::{
+    fleet::Fleet,
+    group::{self, Parameter},
+    instance::Instance,
+    options::LabOptions,
+    postgres::{Catalogue, Installation, ServerOptions, ServerUser, Version, parameters_of},
+    refusal::{Outcome, Refusal},
+    world::World,
+};
+use crate::base::{Result, clock};
+
+/// The account in every ARN of the lab: no real one has this number.
+pub(crate) const ACCOUNT: &str = "000000000000";
+
+/// The bootstrap superuser of every server, as on RDS.
+pub(crate) const SUPERUSER: &str = "rdsadmin";
+
+/// How long a server may take to start: crash recovery of whatever fits on a laptop.
+const START_DEADLINE: Duration = Duration::from_secs(600);
+
+pub(crate) struct Site {
+    pub(crate) options: LabOptions,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) user: Option<ServerUser>,
+    pub(crate) fleet: Fleet,
+    /// Held by whoever takes servers out of the fleet: work, and the watch that starts ended ones again.
+    pub(crate) tending: tokio::sync::Mutex<()>,
+    world: Mutex<World>,
+    jobs: Mutex<JoinSet<()>>,
+    /// The parameters of each major version that was looked at.
+    parameters: Mutex<BTreeMap<u32, Arc<Vec<Parameter>>>>,
+}
+
+impl Site {
+    pub(crate) fn new(options: LabOptions, catalogue: Catalogue, user: Option<ServerUser>, world: World) -> Self {
+        Self {
+            options,
+            catalogue,
+            user,
+            fleet: Fleet::default(),
+            tending: tokio::sync::Mutex::new(()),
+            world: Mutex::new(world),
+            jobs: Mutex::new(JoinSet::new()),
+            parameters: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.options.region
+    }
+
+    pub(crate) fn arn(&self, kind: &str, name: &str) -> String {
+        format!("arn:aws:rds:{}:{ACCOUNT}:{kind}:{name}", self.region())
+    }
+
+    pub(crate) fn instance_folder(&self, instance: &Instance) -> PathBuf {
+        self.options.dir.join("instances").join(&instance.folder)
+    }
+
+    pub(crate) fn snapshot_folder(&self, folder: &str) -> PathBuf {
+        self.options.dir.join("snapshots").join(folder)
+    }
+
+    /// Reads the state.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&lock(&self.world))
+    }
+
+    /// Changes the state and writes it down before anybody can see it. A refused change, and one that cannot be
+    /// written, leaves everything as it was.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> Outcome<T>) -> Outcome<T> {
+        let mut world = lock(&self.world);
+        let mut next = world.clone();
+        let answer = change(&mut next)?;
+        next.save(&self.options.world_file()).map_err(|error| Refusal::internal(&error))?;
+        *world = next;
+        Ok(answer)
+    }
+
+    /// A change that work makes: nothing about it can be refused. When it cannot be written the state in memory goes
+    /// on all the same, because the servers have changed already; the next change writes both.
+    pub(crate) fn record(&self, change: impl FnOnce(&mut World)) {
+        let mut world = lock(&self.world);
+        change(&mut world);
+        if let Err(error) = world.save(&self.options.world_file()) {
+            tracing::error!(%error, "the lab's state was not written");
+        }
+    }
+
+    /// Work that goes on after the answer. It ends with the lab.
+    pub(crate) fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
+        let mut jobs = lock(&self.jobs);
+        while jobs.try_join_next().is_some() {}
+        jobs.spawn(job);
+    }
+
+    /// Ends all work where it stands. What was under way is in the state and begins anew with the next lab.
+    pub(crate) async fn end_jobs(&self) {
+        let mut jobs = std::mem::take(&mut *lock(&self.jobs));
+        jobs.shutdown().await;
+    }
+
+    /// As [`Site::end_jobs`], without waiting.
+    pub(crate) fn abort_jobs(&self) {
+        lock(&self.jobs).abort_all();
+    }
+
+    /// One state lasts this long at least.
+    pub(crate) async fn dwell(&self) {
+        clock::sleep(self.options.delays.state).await;
+    }
+
+    /// The installation of a version; remembers its parameters.
+    pub(crate) async fn obtain(&self, version: Version) -> Result<Installation> {
+        let installation = self.catalogue.obtain(version).await?;
+        if !lock(&self.parameters).contains_key(&version.major) {
+            let read = Parameter::read_all(&parameters_of(&installation).await?);
+            lock(&self.parameters).insert(version.major, Arc::new(read));
+        }
+        Ok(installation)
+    }
+
+    /// The parameters of a major version, or of the nearest one that was looked at; none when none was.
+    pub(crate) fn parameters(&self, major: u32) -> Arc<Vec<Parameter>> {
+        let known = lock(&self.parameters);
+        known.iter().min_by_key(|(known, _)| known.abs_diff(major)).map(|(_, all)| all.clone()).unwrap_or_default()
+    }
+
+    /// How the server of an instance is started.
+    pub(crate) async fn server_options(&self, installation: &Installation, instance: &Instance) -> ServerOptions {
+        let folder = installation.library_folder().await;
+        let has = |library: &str| {
+            let file =
+                |end: &str| folder.as_ref().is_some_and(|folder| folder.join(format!("{library}.{end}")).is_file());
+            file("so") || file("dylib")
+        };
+        let (group, password) =
+            self.look(|world| (world.groups.get(&instance.group).cloned(), world.superuser_password()));
+        ServerOptions {
+            superuser: SUPERUSER.into(),
+            password,
+            settings: group::settings(group.as_ref(), has),
+            // RDS keeps this database to itself.
+            hba: vec![
+                format!("host rdsadmin {SUPERUSER} 127.0.0.1/32 scram-sha-256"),
+                "host rdsadmin all all reject".into(),
+            ],
+            port: instance.port.or(instance.wanted_port),
+            deadline: START_DEADLINE,
+        }
+    }
+}
+
+/// A panic while the lock was held cannot have left half a change: changes are made on a copy, or are one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

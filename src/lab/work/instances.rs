@@ -1,0 +1,237 @@
+//! The life of an instance's server: created, restored, rebooted, stopped, started, deleted. Changes asked for by
+//! `ModifyDBInstance` are in `changes`.
+
+use std::sync::Arc;
+
+use super::changes;
+use crate::{
+    base::{Error, Result, poll},
+    lab::{
+        disk,
+        instance::{ApplyStatus, Instance, InstanceStatus, Work},
+        master,
+        postgres::{Server, Shutdown, copy_tree},
+        site::Site,
+        snapshot::SnapshotStatus,
+        world::{EventSource, World},
+    },
+};
+
+/// Does the work that the state holds for an instance. What goes wrong becomes its status and an event.
+pub(super) async fn run(site: &Arc<Site>, resource: &str) {
+    let Some(instance) = site.look(|world| world.resource(resource).cloned()) else { return };
+    let Some(work) = instance.work.clone() else { return };
+    let (done, failed) = match work {
+        Work::Create { verifier, database } => {
+            (create(site, &instance, &verifier, database.as_deref()).await, InstanceStatus::Failed)
+        }
+        Work::Restore { snapshot } => (restore(site, &instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
+        Work::Backup => {
+            first_backup(site, resource).await;
+            return;
+        }
+        Work::Delete { final_snapshot } => {
+            (delete(site, &instance, final_snapshot.as_deref()).await, InstanceStatus::Available)
+        }
+        Work::Modify(_) => (changes::modify(site, resource).await, InstanceStatus::Available),
+        Work::Reboot => (reboot(site, &instance).await, InstanceStatus::IncompatibleParameters),
+        Work::Stop { snapshot } => (stop(site, &instance, snapshot.as_deref()).await, InstanceStatus::Available),
+        Work::Start => (start(site, &instance).await, InstanceStatus::IncompatibleParameters),
+    };
+    if let Err(error) = done {
+        // What was to go on and has no server does not go on.
+        let gone = failed == InstanceStatus::Available && site.fleet.view(resource).is_none();
+        fail(site, resource, if gone { InstanceStatus::Failed } else { failed }, &error);
+    }
+}
+
+/// The work ended badly. What was promised to be undone is undone by whoever did it; here is only what shows.
+fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &Error) {
+    tracing::warn!(resource, %error, "work failed");
+    site.record(|world| {
+        let Some(instance) = world.resource_mut(resource) else { return };
+        instance.status = status;
+        instance.work = None;
+        let id = instance.id.clone();
+        world.event(EventSource::Instance, &id, "failure", format!("{}: {error}", status.text()));
+    });
+}
+
+/// Changes the instance and says so in an event.
+pub(super) fn note(site: &Site, resource: &str, category: &str, message: &str, change: impl FnOnce(&mut Instance)) {
+    site.record(|world| {
+        let Some(instance) = world.resource_mut(resource) else { return };
+        change(instance);
+        let id = instance.id.clone();
+        world.event(EventSource::Instance, &id, category, message);
+    });
+}
+
+/// Shows another status.
+pub(super) fn show(site: &Site, resource: &str, status: InstanceStatus) {
+    site.record(|world| {
+        if let Some(instance) = world.resource_mut(resource) {
+            instance.status = status;
+        }
+    });
+}
+
+/// Starts the cluster in the instance's folder with the version and the parameters it has now.
+pub(super) async fn raise(site: &Site, instance: &Instance) -> Result<Server> {
+    let installation = site.obtain(instance.version).await?;
+    let options = site.server_options(&installation, instance).await;
+    Server::open(&installation, &site.instance_folder(instance), options).await
+}
+
+/// Takes the server out of the fleet, waiting for the watch if it has it in hand.
+pub(super) async fn take(site: &Site, resource: &str) -> Option<Server> {
+    let _tending = site.tending.lock().await;
+    site.fleet.take(resource)
+}
+
+/// Puts the server into the fleet and remembers where it listens.
+pub(super) fn put(site: &Site, resource: &str, server: Server) {
+    let port = server.port();
+    site.fleet.put(resource, server);
+    site.record(|world| {
+        if let Some(instance) = world.resource_mut(resource) {
+            instance.port = Some(port);
+        }
+    });
+}
+
+async fn create(site: &Site, instance: &Instance, verifier: &str, database: Option<&str>) -> Result<()> {
+    let folder = site.instance_folder(instance);
+    disk::remove_folder(&folder)?;
+    let installation = site.obtain(instance.version).await?;
+    let options = site.server_options(&installation, instance).await;
+    let server = Server::create(&installation, &folder, options).await?;
+    master::prepare(&server, &instance.master, verifier, database).await?;
+    site.dwell().await;
+    is_new(site, &instance.resource, server, "creation", "DB instance created");
+    first_backup(site, &instance.resource).await;
+    Ok(())
+}
+
+/// The server is there, and from now on nobody may begin it anew: clients see its address.
+fn is_new(site: &Site, resource: &str, server: Server, category: &str, message: &str) {
+    let port = server.port();
+    site.fleet.put(resource, server);
+    note(site, resource, category, message, |instance| {
+        instance.port = Some(port);
+        instance.work = Some(Work::Backup);
+        if instance.retention_days > 0 {
+            instance.status = InstanceStatus::BackingUp;
+        }
+    });
+}
+
+/// RDS takes a first backup of what is new; until it is done the instance is not available.
+async fn first_backup(site: &Site, resource: &str) {
+    if site.look(|world| world.resource(resource).is_some_and(|instance| instance.retention_days > 0)) {
+        site.dwell().await;
+    }
+    site.record(|world| {
+        if let Some(instance) = world.resource_mut(resource) {
+            instance.status = InstanceStatus::Available;
+            instance.work = None;
+        }
+    });
+}
+
+/// The copy recovers in its own server: this writes the true `redo done at` line, unless the snapshot was upgraded,
+/// which wrote it before; then its log comes along.
+async fn restore(site: &Site, instance: &Instance, snapshot: &str) -> Result<()> {
+    let snapshot = site
+        .look(|world| world.snapshot(snapshot).cloned())
+        .map_err(|refusal| crate::fail!(crate::base::Code::LabFailed, "the snapshot went away: {}", refusal.message))?;
+    let (folder, source) = (site.instance_folder(instance), site.snapshot_folder(&snapshot.folder));
+    disk::remove_folder(&folder)?;
+    disk::make_folder(&folder, 0o700)?;
+    disk::give_to(&folder, site.user.as_ref())?;
+    copy_tree(&source.join("data"), &folder.join("data")).await?;
+    if source.join("log").is_dir() {
+        copy_tree(&source.join("log"), &folder.join("log")).await?;
+    }
+    site.dwell().await;
+    let server = raise(site, instance).await?;
+    let message = format!("Restored from snapshot {}", snapshot.id);
+    is_new(site, &instance.resource, server, "restoration", &message);
+    first_backup(site, &instance.resource).await;
+    Ok(())
+}
+
+/// Waits for the snapshot that a deletion or a stop asked for; false when it failed.
+async fn snapshot_taken(site: &Arc<Site>, id: &str) -> Result<bool> {
+    let (site, id) = (site.clone(), id.to_owned());
+    poll::until("the last snapshot", poll::Patience::ms(50, 3_600_000), async move || {
+        let status = site.look(|world| world.snapshot(&id).map(|snapshot| snapshot.status));
+        Ok(match status {
+            Ok(SnapshotStatus::Creating) => poll::Seen::NotYet("creating".into()),
+            Ok(status) => poll::Seen::Ready(status == SnapshotStatus::Available),
+            Err(_) => poll::Seen::Ready(false),
+        })
+    })
+    .await
+}
+
+async fn last_snapshot(site: &Arc<Site>, id: Option<&str>) -> Result<()> {
+    match id {
+        Some(id) if !snapshot_taken(site, id).await? => {
+            Err(crate::fail!(crate::base::Code::LabFailed, "the snapshot {id} could not be taken"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&str>) -> Result<()> {
+    last_snapshot(site, final_snapshot).await?;
+    site.dwell().await;
+    if let Some(server) = take(site, &instance.resource).await {
+        server.stop(Shutdown::Fast).await?;
+    }
+    disk::remove_folder(&site.instance_folder(instance))?;
+    site.record(|world: &mut World| {
+        world.instances.retain(|_, known| known.resource != instance.resource);
+        world.event(EventSource::Instance, &instance.id, "deletion", "DB instance deleted");
+    });
+    Ok(())
+}
+
+async fn reboot(site: &Site, instance: &Instance) -> Result<()> {
+    site.dwell().await;
+    if let Some(server) = take(site, &instance.resource).await {
+        server.stop(Shutdown::Fast).await?;
+    }
+    up_again(site, instance, "DB instance restarted").await
+}
+
+async fn start(site: &Site, instance: &Instance) -> Result<()> {
+    site.dwell().await;
+    up_again(site, instance, "DB instance started").await
+}
+
+/// After a start every parameter is in effect.
+async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()> {
+    let server = raise(site, instance).await?;
+    put(site, &instance.resource, server);
+    note(site, &instance.resource, "availability", message, |instance| {
+        instance.group_status = ApplyStatus::InSync;
+        instance.status = InstanceStatus::Available;
+        instance.work = None;
+    });
+    Ok(())
+}
+
+async fn stop(site: &Arc<Site>, instance: &Instance, snapshot: Option<&str>) -> Result<()> {
+    last_snapshot(site, snapshot).await?;
+    site.dwell().await;
+    if let Some(server) = take(site, &instance.resource).await {
+        server.stop(Shutdown::Fast).await?;
+    }
+    note(site, &instance.resource, "notification", "DB instance stopped", |instance| {
+        instance.status = InstanceStatus::Stopped;
+        instance.work = None;
+    });
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! What happens after an answer: instances and snapshots go through their states, and real servers with them. Work is
+//! part of the state, so that a lab which was killed begins it anew; each piece therefore first removes what an
+//! earlier attempt left.
+
+use std::sync::Arc;
+
+use super::site::Site;
+
+mod changes;
+mod instances;
+mod snapshots;
+mod takeover;
+mod watch;
+
+pub(super) use takeover::{end_servers, take_up};
+pub(super) use watch::watch;
+
+/// Begins what the state says is to be done with an instance.
+pub(super) fn begin_instance(site: &Arc<Site>, resource: &str) {
+    let (site, resource) = (site.clone(), resource.to_owned());
+    site.clone().spawn(async move { instances::run(&site, &resource).await });
+}
+
+/// Begins what the state says is to be done with a snapshot.
+pub(super) fn begin_snapshot(site: &Arc<Site>, id: &str) {
+    let (site, id) = (site.clone(), id.to_owned());
+    site.clone().spawn(async move { snapshots::run(&site, &id).await });
+}

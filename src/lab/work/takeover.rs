@@ -1,0 +1,110 @@
+//! A lab takes up what an earlier one left: running servers are adopted, others started, work begun anew, folders that
+//! belong to nothing removed.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use futures_util::future::join_all;
+
+use super::{
+    begin_instance, begin_snapshot, changes,
+    instances::{note, put, raise, show},
+};
+use crate::{
+    base::Result,
+    lab::{
+        disk,
+        instance::{Instance, InstanceStatus, Work},
+        postgres::{Process, Server},
+        site::Site,
+    },
+};
+
+/// Brings everything into the state that the file describes. Instances that do not come up show it in their status.
+pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
+    clean(site)?;
+    let instances: Vec<Instance> = site.look(|world| world.instances.values().cloned().collect());
+    join_all(instances.iter().map(|instance| bring_up(site, instance))).await;
+    for instance in instances.iter().filter(|instance| instance.work.is_some()) {
+        begin_instance(site, &instance.resource);
+    }
+    let snapshots: Vec<String> =
+        site.look(|world| world.snapshots.values().filter(|s| s.work.is_some()).map(|s| s.id.clone()).collect());
+    for id in snapshots {
+        begin_snapshot(site, &id);
+    }
+    Ok(())
+}
+
+/// Removes folders that the state does not know, and ends what runs in them.
+fn clean(site: &Site) -> Result<()> {
+    let known = site.look(|world| {
+        let instances: BTreeSet<String> = world.instances.values().map(|found| found.folder.clone()).collect();
+        let snapshots: BTreeSet<String> = world.snapshots.values().map(|found| found.folder.clone()).collect();
+        [("instances", instances), ("snapshots", snapshots)]
+    });
+    for (parent, known) in known {
+        for folder in disk::entries(&site.options.dir.join(parent)) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !known.contains(&name) {
+                end_servers(&folder);
+                disk::remove_folder(&folder)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends whatever serves a folder of the lab: the instance itself, or a copy that was being upgraded. Gives how many
+/// servers there were.
+pub(in crate::lab) fn end_servers(folder: &Path) -> usize {
+    let parts = ["data", "data.old", "upgrade/data", "upgrade/data.old"];
+    let found: Vec<Process> = parts.iter().filter_map(|part| Process::serving(&folder.join(part))).collect();
+    for process in &found {
+        process.end();
+    }
+    found.len()
+}
+
+async fn bring_up(site: &Arc<Site>, instance: &Instance) {
+    let folder = site.instance_folder(instance);
+    match &instance.work {
+        // These begin from nothing.
+        Some(Work::Create { .. } | Work::Restore { .. }) => {
+            end_servers(&folder);
+            return;
+        }
+        Some(Work::Modify(_)) => {
+            if let Err(error) = changes::repair(&folder) {
+                tracing::warn!(%error, "an upgrade that was cut off cannot be repaired");
+            }
+        }
+        _ => {}
+    }
+    let adopted = adopt(site, instance).await;
+    match adopted {
+        Ok(Some(server)) => return put(site, &instance.resource, server),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(instance = instance.id, %error, "a server that was left behind does not answer");
+            end_servers(&folder);
+        }
+    }
+    let upgraded = matches!(changes::repair(&folder), Ok(Some(major)) if major != instance.version.major);
+    let wanted = instance.status.serves() || matches!(instance.work, Some(Work::Backup));
+    if !wanted || upgraded {
+        return;
+    }
+    match raise(site, instance).await {
+        Ok(server) => put(site, &instance.resource, server),
+        Err(error) => {
+            show(site, &instance.resource, InstanceStatus::Failed);
+            note(site, &instance.resource, "failure", &error.to_string(), |_| {});
+        }
+    }
+}
+
+async fn adopt(site: &Arc<Site>, instance: &Instance) -> Result<Option<Server>> {
+    let installation = site.obtain(instance.version).await?;
+    let options = site.server_options(&installation, instance).await;
+    Server::adopt(&installation, &site.instance_folder(instance), options).await
+}

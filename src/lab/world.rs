@@ -1,0 +1,194 @@
+//! Everything that the lab remembers, as plain data, and its one file. Servers that run are in `fleet`.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    disk,
+    group::ParameterGroup,
+    instance::Instance,
+    refusal::{Outcome, Refusal},
+    secret::StoredSecret,
+    snapshot::Snapshot,
+};
+use crate::{
+    base::{Code, Result, Secret, clock},
+    fail,
+};
+
+/// The shape of `world.json`; a lab refuses a file of another shape.
+const SCHEMA: u32 = 1;
+
+/// RDS keeps events for 14 days (user guide, "Viewing Amazon RDS events").
+const EVENTS_KEPT_MS: u64 = 14 * 86_400_000;
+
+/// A lab in a loop makes more events in a day than anybody reads.
+const EVENTS_KEPT: usize = 2_000;
+
+/// The state of the lab.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct World {
+    schema: u32,
+    pub(crate) region: String,
+    /// Where the endpoint listened last: whoever has it in the environment finds the lab there again.
+    pub(crate) endpoint_port: Option<u16>,
+    /// The password of `rdsadmin` on every server of this lab; random, and only ever used on loopback.
+    superuser_password: String,
+    pub(crate) instances: BTreeMap<String, Instance>,
+    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub(crate) groups: BTreeMap<String, ParameterGroup>,
+    pub(crate) secrets: BTreeMap<String, StoredSecret>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// One line of `DescribeEvents`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) at_ms: u64,
+    pub(crate) source: EventSource,
+    pub(crate) id: String,
+    pub(crate) category: String,
+    pub(crate) message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EventSource {
+    Instance,
+    Snapshot,
+    ParameterGroup,
+}
+
+impl EventSource {
+    /// The `SourceType` of the API.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Instance => "db-instance",
+            Self::Snapshot => "db-snapshot",
+            Self::ParameterGroup => "db-parameter-group",
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new(region: &str) -> Self {
+        let letters = rand::rng().sample_iter(rand::distr::Alphanumeric).take(32).map(char::from);
+        Self {
+            schema: SCHEMA,
+            region: region.to_owned(),
+            endpoint_port: None,
+            superuser_password: letters.collect(),
+            instances: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Reads the file; `None` when there is none yet.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>> {
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(disk::failed("read", path))?,
+        };
+        let damaged = |what: String| {
+            fail!(Code::LabFailed, "the lab's state `{}` cannot be used: {what}", path.display())
+                .hint(format!("remove the folder {} and start again", path.parent().unwrap_or(path).display()))
+        };
+        let world: Self = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if world.schema != SCHEMA {
+            return Err(damaged(format!("it has schema {}, wanted {SCHEMA}", world.schema)));
+        }
+        Ok(Some(world))
+    }
+
+    /// Writes the file whole. It holds secrets: nobody else may read it.
+    pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|error| fail!(Code::Internal, "the lab's state: {error}"))?;
+        disk::write_file(path, &text, 0o600, None)
+    }
+
+    pub(crate) fn superuser_password(&self) -> Secret {
+        Secret::new(self.superuser_password.as_str())
+    }
+
+    /// An instance by its identifier or ARN, whatever their case.
+    pub(crate) fn instance(&self, id: &str) -> Outcome<&Instance> {
+        self.instances.get(&tail(id)).ok_or_else(|| Refusal::no_instance(&tail(id)))
+    }
+
+    pub(crate) fn instance_mut(&mut self, id: &str) -> Outcome<&mut Instance> {
+        self.instances.get_mut(&tail(id)).ok_or_else(|| Refusal::no_instance(&tail(id)))
+    }
+
+    /// An instance by what never changes about it.
+    pub(crate) fn resource(&self, resource: &str) -> Option<&Instance> {
+        self.instances.values().find(|instance| instance.resource == resource)
+    }
+
+    pub(crate) fn resource_mut(&mut self, resource: &str) -> Option<&mut Instance> {
+        self.instances.values_mut().find(|instance| instance.resource == resource)
+    }
+
+    pub(crate) fn snapshot(&self, id: &str) -> Outcome<&Snapshot> {
+        self.snapshots.get(&tail(id)).ok_or_else(|| Refusal::no_snapshot(&tail(id)))
+    }
+
+    pub(crate) fn snapshot_mut(&mut self, id: &str) -> Outcome<&mut Snapshot> {
+        self.snapshots.get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(&tail(id)))
+    }
+
+    /// A parameter group that somebody made; the default ones are in no map.
+    pub(crate) fn group(&self, name: &str) -> Outcome<&ParameterGroup> {
+        self.groups.get(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
+    }
+
+    pub(crate) fn group_mut(&mut self, name: &str) -> Outcome<&mut ParameterGroup> {
+        self.groups.get_mut(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
+    }
+
+    pub(crate) fn event(&mut self, source: EventSource, id: &str, category: &str, message: impl Into<String>) {
+        let at_ms = clock::epoch_ms();
+        let event = Event { at_ms, source, id: id.to_owned(), category: category.to_owned(), message: message.into() };
+        tracing::info!(source = source.text(), id, message = event.message, "lab event");
+        self.events.push(event);
+        let too_many = self.events.len().saturating_sub(EVENTS_KEPT);
+        self.events.drain(..too_many);
+        self.events.retain(|event| event.at_ms + EVENTS_KEPT_MS > at_ms);
+    }
+}
+
+/// The name in `NAME` or `arn:aws:rds:REGION:ACCOUNT:KIND:NAME`, lower-cased as RDS stores it. Names of automated
+/// snapshots contain a colon themselves, so only an ARN is cut.
+pub(crate) fn tail(id: &str) -> String {
+    let name = if id.starts_with("arn:") { id.splitn(7, ':').nth(6).unwrap_or_default() } else { id };
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EventSource, World, tail};
+
+    #[test]
+    fn names_and_arns_lead_to_the_same_thing() {
+        assert_eq!(tail("Blue"), "blue");
+        assert_eq!(tail("arn:aws:rds:eu-west-1:000000000000:db:blue"), "blue");
+        assert_eq!(tail("rds:blue-2026"), "rds:blue-2026");
+    }
+
+    #[test]
+    fn the_file_is_read_back_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("world.json");
+        assert!(World::load(&path).unwrap().is_none());
+        let mut world = World::new("eu-west-1");
+        world.event(EventSource::Instance, "blue", "creation", "DB instance created");
+        world.save(&path).unwrap();
+        assert_eq!(World::load(&path).unwrap().unwrap().events.len(), 1);
+        std::fs::write(&path, "{\"schema\":1").unwrap();
+        assert!(World::load(&path).unwrap_err().hint_text().unwrap().contains("remove the folder"));
+    }
+}
