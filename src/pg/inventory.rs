@@ -108,7 +108,7 @@ const CHECKS: &[Check] = &[
         sql: concat!(relation!(), relations!(), "AND c.relkind = 'r' AND c.relreplident = 'f' ORDER BY 1"),
     },
     Check {
-        id: "unlogged_tables",
+        id: "unlogged",
         verdict: "stop",
         from: 0,
         text: "it is not replicated, and empty on the copy",
@@ -116,7 +116,7 @@ const CHECKS: &[Check] = &[
         sql: concat!(relation!(), relations!(), "AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1"),
     },
     Check {
-        id: "foreign_tables",
+        id: "foreign_table",
         verdict: "warn",
         from: 0,
         text: "its definition is copied; what it reaches must be reachable from GREEN too",
@@ -124,8 +124,8 @@ const CHECKS: &[Check] = &[
         sql: concat!(relation!(), relations!(), "AND c.relkind = 'f' ORDER BY 1"),
     },
     Check {
-        id: "materialized_views",
-        verdict: "warn",
+        id: "materialized_view",
+        verdict: "info",
         from: 0,
         text: "its contents stay as of the snapshot",
         hint: "REFRESH MATERIALIZED VIEW on GREEN before the cutover",
@@ -145,7 +145,7 @@ const CHECKS: &[Check] = &[
         ),
     },
     Check {
-        id: "extension_tables",
+        id: "extension_table",
         verdict: "stop",
         from: 0,
         text: "",
@@ -166,7 +166,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         id: "large_objects",
-        verdict: "stop",
+        verdict: "warn",
         from: 0,
         text: "",
         hint: "move them to bytea, or do without changes from the snapshot on",
@@ -174,7 +174,7 @@ const CHECKS: &[Check] = &[
               FROM pg_largeobject_metadata HAVING count(*) > 0",
     },
     Check {
-        id: "always_triggers",
+        id: "always_trigger",
         verdict: "warn",
         from: 0,
         text: "it fires on GREEN too for every replicated row",
@@ -184,7 +184,7 @@ const CHECKS: &[Check] = &[
               WHERE t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal AND n.nspname <> 'pgrun' ORDER BY 1",
     },
     Check {
-        id: "event_triggers",
+        id: "event_trigger",
         verdict: "warn",
         from: 0,
         text: "it fires for DDL on both sides",
@@ -192,7 +192,7 @@ const CHECKS: &[Check] = &[
         sql: "SELECT format('%I', evtname) AS object FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1",
     },
     Check {
-        id: "reg_types",
+        id: "reg_type",
         verdict: "stop",
         from: 0,
         text: "",
@@ -206,7 +206,7 @@ const CHECKS: &[Check] = &[
                   'regproc'::regtype, 'regprocedure'::regtype) ORDER BY 1",
     },
     Check {
-        id: "table_owners",
+        id: "table_owner",
         verdict: "warn",
         from: 0,
         text: "from 16 on the subscription applies as the owner of each table and needs SET ROLE to it",
@@ -215,7 +215,7 @@ const CHECKS: &[Check] = &[
               WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND NOT pg_has_role(r.oid, 'MEMBER') ORDER BY 1",
     },
     Check {
-        id: "collations",
+        id: "collation",
         verdict: "warn",
         from: 0,
         text: "its order has changed since its indexes were built",
@@ -233,7 +233,7 @@ const CHECKS: &[Check] = &[
               AND d.datcollversion <> pg_database_collation_actual_version(d.oid)",
     },
     Check {
-        id: "own_subscriptions",
+        id: "own_subscription",
         verdict: "stop",
         from: 0,
         text: "the copy would read from the same slot as soon as it runs",
@@ -242,8 +242,8 @@ const CHECKS: &[Check] = &[
               WHERE d.datname = current_database() ORDER BY 1",
     },
     Check {
-        id: "foreign_slots",
-        verdict: "stop",
+        id: "foreign_slot",
+        verdict: "warn",
         from: 0,
         text: "",
         hint: "plan for each reader how it goes on at GREEN; drop what nobody reads",
@@ -251,7 +251,7 @@ const CHECKS: &[Check] = &[
                 CASE WHEN active THEN 'in use' ELSE 'unused' END) AS text FROM pg_replication_slots WHERE slot_type = 'logical' ORDER BY 1",
     },
     Check {
-        id: "read_replicas",
+        id: "read_replica",
         verdict: "info",
         from: 0,
         text: "a physical standby reads from this server; GREEN has none",
@@ -261,7 +261,7 @@ const CHECKS: &[Check] = &[
               WHERE s.active_pid = w.pid AND s.slot_type = 'logical') ORDER BY 1",
     },
     Check {
-        id: "prepared_transactions",
+        id: "prepared_transaction",
         verdict: "stop",
         from: 0,
         text: "",
@@ -270,7 +270,7 @@ const CHECKS: &[Check] = &[
                 prepared) AS text FROM pg_prepared_xacts ORDER BY 1",
     },
     Check {
-        id: "long_transactions",
+        id: "long_transaction",
         verdict: "warn",
         from: 0,
         text: "",
@@ -288,7 +288,7 @@ const CHECKS: &[Check] = &[
         sql: "SELECT 'wal_level = ' || setting AS object FROM pg_settings WHERE name = 'wal_level' AND setting <> 'logical'",
     },
     Check {
-        id: "slot_wal_bound",
+        id: "slot_bound",
         verdict: "stop",
         from: 0,
         text: "a slot that nobody reads keeps WAL until the disk of production is full",
@@ -319,7 +319,7 @@ const CHECKS: &[Check] = &[
               FROM used JOIN pg_settings s ON s.name = used.name, need WHERE s.setting::int8 - used.n < need.n ORDER BY 1",
     },
     Check {
-        id: "closed_databases",
+        id: "closed_database",
         verdict: "stop",
         from: 0,
         text: "pg_upgrade refuses databases that allow no connections",
@@ -328,7 +328,7 @@ const CHECKS: &[Check] = &[
               ORDER BY 1",
     },
     Check {
-        id: "role_names",
+        id: "role_name",
         verdict: "stop",
         from: 0,
         text: "names that begin with pg_ are the server's own; pg_upgrade refuses them",
@@ -336,7 +336,7 @@ const CHECKS: &[Check] = &[
         sql: "SELECT format('%I', rolname) AS object FROM pg_roles WHERE oid >= 16384 AND rolname LIKE 'pg\\_%' ORDER BY 1",
     },
     Check {
-        id: "plain_sessions",
+        id: "plain_session",
         verdict: "warn",
         from: 0,
         text: "",
@@ -346,7 +346,7 @@ const CHECKS: &[Check] = &[
                 AND NOT coalesce(a.client_addr << '127.0.0.0/8' OR a.client_addr = '::1', true) GROUP BY a.usename ORDER BY 1",
     },
     Check {
-        id: "extensions",
+        id: "extension",
         verdict: "info",
         from: 0,
         text: "",

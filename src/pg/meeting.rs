@@ -22,45 +22,52 @@ use crate::{
     fail,
 };
 
-/// How the copy says where it ends.
-#[derive(Clone, Copy, Debug)]
-pub enum End {
-    /// Its log: `redo starts at`, `redo done at`. Both are starts of records.
-    Redo {
-        /// S, where replay began.
-        start: Lsn,
-        /// L, where the last replayed record begins.
-        done: Lsn,
-    },
-    /// `aurora_volume_logical_start_lsn()`: the first position that is not in the copy.
-    Volume(Lsn),
-}
-
 record! {
-    /// The meeting, with what proves it.
-    pub struct Met {
-        /// The position for the origin of the forward subscription.
-        pub origin: Lsn,
-        /// L. On Aurora the byte before the position that it tells.
-        pub last: Lsn,
+    /// What is known about a snapshot and its copy.
+    pub struct Evidence {
+        /// The slot on BLUE that GREEN will read. It was made before M1.
+        pub slot: String,
+        /// M1, the marker that was written on BLUE right before the snapshot.
+        pub before: Mark,
+        /// M2, the marker that was written there when the snapshot was complete.
+        pub after: Mark,
+        /// S of the copy's first recovery: `redo starts at`.
+        pub redo_start: Option<Lsn>,
+        /// L of the copy's first recovery: `redo done at`, where the last record begins that was replayed.
+        pub redo_done: Option<Lsn>,
+        /// On Aurora instead of both: `aurora_volume_logical_start_lsn()`, the first position that is not in the copy.
+        pub volume_start: Option<Lsn>,
+    }
+    /// Where the subscription begins, with what proves it.
+    pub struct Meeting {
+        /// L + 1, for the origin of the subscription: every transaction whose commit record begins there or later is
+        /// sent. On Aurora the position that it tells.
+        pub position: Lsn,
+        /// The slot's confirmed position, which lies at or before L.
+        pub confirmed_flush: Lsn,
         /// The position of the youngest marker that is in the copy.
         pub at_least: Lsn,
         /// The position of the oldest marker that L has to lie before.
-        pub before: Lsn,
+        pub at_most: Lsn,
         /// Heartbeats that are in the copy.
         pub heartbeats_there: i64,
         /// Heartbeats that were written too late for it.
         pub heartbeats_missing: i64,
-        /// Up to where the slot had been confirmed.
-        pub confirmed: Lsn,
     }
 }
 
-/// Everything that is known.
-struct Evidence {
+/// Where the copy ends.
+#[derive(Clone, Copy)]
+enum End {
+    Redo { start: Lsn, done: Lsn },
+    Volume(Lsn),
+}
+
+/// All that the rules look at.
+struct Seen {
     end: End,
-    first: Mark,
-    second: Mark,
+    before: Mark,
+    after: Mark,
     /// Markers of the run on BLUE.
     marks: Vec<Mark>,
     /// The ids of those that are in the copy.
@@ -72,31 +79,21 @@ struct Evidence {
 /// 120 bytes further (`XLOG_CHECKPOINT_SHUTDOWN`), or 160 with the head of a segment's page between them.
 const CHECKPOINT_RECORD: u64 = 256;
 
-/// Proves that copy and stream meet, and gives the position for the origin.
-///
-/// `first` and `second` are the markers M1 and M2 that were written on `blue` right before and right after this
-/// snapshot; `slot` was made before M1. `copy` may be the restored server before or after its upgrade.
+/// Proves that a subscription which begins at the position given misses nothing and doubles nothing. `green` may be the
+/// restored copy before or after its upgrade; to be called before anything is replicated to it.
 ///
 /// # Errors
-/// `require_failed` with the rule that does not hold. Then the snapshot is of no use for this slot: take another one.
-pub async fn check(
-    blue: &Session,
-    copy: &Session,
-    run: &str,
-    slot: &str,
-    (first, second): (&Mark, &Mark),
-    end: End,
-) -> Result<Met> {
-    let (marks, there, slot) = tokio::try_join!(own::marks(blue, run), own::marks(copy, run), usable(blue, slot))?;
-    let evidence = Evidence {
-        end,
-        first: first.clone(),
-        second: second.clone(),
-        marks,
-        there: there.into_iter().map(|mark| mark.id).collect(),
-        confirmed: slot,
+/// `require_failed` with the rule that does not hold. Then restore and look again, or take another snapshot.
+pub async fn prove(blue: &Session, green: &Session, evidence: &Evidence) -> Result<Meeting> {
+    let end = match (evidence.redo_start, evidence.redo_done, evidence.volume_start) {
+        (Some(start), Some(done), None) => End::Redo { start, done },
+        (None, None, Some(lsn)) => End::Volume(lsn),
+        _ => return Err(fail!(Code::Usage, "a copy ends at `redo_start` and `redo_done`, or at `volume_start`")),
     };
-    judge(&evidence)
+    let marks = own::marks_beside(blue, &evidence.before.id).await?;
+    let there = own::marks_beside(green, &evidence.before.id).await?.into_iter().map(|mark| mark.id).collect();
+    let confirmed = usable(blue, &evidence.slot).await?;
+    judge(&Seen { end, before: evidence.before.clone(), after: evidence.after.clone(), marks, there, confirmed })
 }
 
 /// The confirmed position of a slot that has lost nothing.
@@ -114,15 +111,15 @@ async fn usable(blue: &Session, name: &str) -> Result<Option<Lsn>> {
 }
 
 /// The rules.
-fn judge(evidence: &Evidence) -> Result<Met> {
-    let Evidence { first, second, marks, there, .. } = evidence;
+fn judge(seen: &Seen) -> Result<Meeting> {
+    let Seen { before: first, after: second, marks, there, .. } = seen;
     for (mark, name) in [(first, "M1"), (second, "M2")] {
         if !marks.contains(mark) {
             return Err(fail!(Code::RequireFailed, "the marker {name} is not on BLUE as it was written")
                 .hint("connect to the server that the markers were written on"));
         }
     }
-    let last = match evidence.end {
+    let last = match seen.end {
         End::Redo { start, done } if start > done => {
             return Err(unusable(format!("the recovery ends at {done}, before its start at {start}")));
         }
@@ -148,17 +145,17 @@ fn judge(evidence: &Evidence) -> Result<Met> {
     }
     // Markers follow one another: the second missing one was begun when the first had been committed, behind L. The
     // first itself may have been under way at L.
-    let before = missing.get(1).map_or(second.lsn, |mark| mark.lsn);
-    if last >= before {
+    let at_most = missing.get(1).map_or(second.lsn, |mark| mark.lsn);
+    if last >= at_most {
         return Err(unusable(format!(
             "the copy lacks the marker of {}, though {last} lies behind its commit: this is the end of another recovery",
-            missing.first().map_or(before, |mark| mark.lsn)
+            missing.first().map_or(at_most, |mark| mark.lsn)
         )));
     }
-    if let End::Redo { start, done } = evidence.end {
+    if let End::Redo { start, done } = seen.end {
         require_known_start(start, done, marks, &present)?;
     }
-    let confirmed = evidence.confirmed.ok_or_else(|| unusable("the slot has no confirmed position yet"))?;
+    let confirmed = seen.confirmed.ok_or_else(|| unusable("the slot has no confirmed position yet"))?;
     if confirmed > last {
         return Err(unusable(format!(
             "the slot begins at {confirmed}, behind {last}: what lies between is in neither"
@@ -166,14 +163,13 @@ fn judge(evidence: &Evidence) -> Result<Met> {
         .hint("take a new snapshot, the slot first"));
     }
     let beats = |marks: &[&Mark]| i64::try_from(marks.iter().filter(|m| m.kind == own::HEARTBEAT).count()).unwrap_or(0);
-    Ok(Met {
-        origin: last.next_byte(),
-        last,
+    Ok(Meeting {
+        position: last.next_byte(),
+        confirmed_flush: confirmed,
         at_least,
-        before,
+        at_most,
         heartbeats_there: beats(&present),
         heartbeats_missing: beats(&missing),
-        confirmed,
     })
 }
 
@@ -196,10 +192,10 @@ fn unusable(why: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, Evidence, judge};
+    use super::{End, Seen, judge};
     use crate::{
         base::Lsn,
-        pg::own::{FIRST, HEARTBEAT, Mark, SECOND},
+        pg::own::{HEARTBEAT, Mark},
     };
 
     fn mark(kind: &str, lsn: u64, redo: u64) -> Mark {
@@ -207,30 +203,30 @@ mod tests {
     }
 
     /// M1 at 1000, heartbeats each 1000, M2 at 6000. BLUE's checkpoints began at 500 and 2500. The copy ends at 3500.
-    fn evidence(start: u64, done: u64) -> Evidence {
-        let (first, second) = (mark(FIRST, 1000, 500), mark(SECOND, 6000, 2500));
+    fn evidence(start: u64, done: u64) -> Seen {
+        let (before, after) = (mark("M1", 1000, 500), mark("M2", 6000, 2500));
         let beats = [2000, 3000, 4000, 5000].map(|lsn| mark(HEARTBEAT, lsn, if lsn < 3000 { 500 } else { 2500 }));
-        let mut marks = vec![first.clone()];
+        let mut marks = vec![before.clone()];
         marks.extend(beats);
-        marks.push(second.clone());
+        marks.push(after.clone());
         let there = marks[..3].iter().map(|mark| mark.id.clone()).collect();
         let end = End::Redo { start: Lsn(start), done: Lsn(done) };
-        Evidence { end, first, second, marks, there, confirmed: Some(Lsn(900)) }
+        Seen { end, before, after, marks, there, confirmed: Some(Lsn(900)) }
     }
 
-    fn refusal(evidence: &Evidence) -> String {
+    fn refusal(evidence: &Seen) -> String {
         judge(evidence).unwrap_err().message().to_owned()
     }
 
     #[test]
     fn the_origin_is_the_byte_behind_the_last_record() {
         let met = judge(&evidence(2500, 3500)).unwrap();
-        assert_eq!((met.origin, met.at_least, met.before), (Lsn(3501), Lsn(3000), Lsn(5000)));
+        assert_eq!((met.position, met.at_least, met.at_most), (Lsn(3501), Lsn(3000), Lsn(5000)));
         assert_eq!((met.heartbeats_there, met.heartbeats_missing), (2, 2));
         // The heartbeat of 4000 may have been under way.
         assert!(judge(&evidence(500, 4900)).is_ok());
-        let aurora = Evidence { end: End::Volume(Lsn(3501)), ..evidence(0, 0) };
-        assert_eq!(judge(&aurora).unwrap().origin, Lsn(3501), "no byte is added");
+        let aurora = Seen { end: End::Volume(Lsn(3501)), ..evidence(0, 0) };
+        assert_eq!(judge(&aurora).unwrap().position, Lsn(3501), "no byte is added");
     }
 
     /// Attack 3: the copy crashed again. Its second recovery passes M1, M2 and the slot, and loses what lies between.
@@ -247,8 +243,8 @@ mod tests {
         assert!(judge(&evidence(2620, 3500)).is_ok(), "behind a shutdown checkpoint's record");
         let mut silent = evidence(1500, 3500);
         silent.marks.iter_mut().for_each(|mark| mark.redo = None);
-        silent.first.redo = None;
-        silent.second.redo = None;
+        silent.before.redo = None;
+        silent.after.redo = None;
         assert!(judge(&silent).is_ok(), "the control functions are not allowed");
     }
 
@@ -257,16 +253,16 @@ mod tests {
         assert!(refusal(&evidence(3500, 2500)).contains("before its start"));
         assert!(refusal(&evidence(500, 999)).contains("between M1"));
         assert!(refusal(&evidence(500, 6000)).contains("between M1"), "L = lsn(M2) is too late");
-        assert!(judge(&Evidence { there: ["first1000".into()].into(), ..evidence(500, 1000) }).is_ok(), "L = lsn(M1)");
+        assert!(judge(&Seen { there: ["M11000".into()].into(), ..evidence(500, 1000) }).is_ok(), "L = lsn(M1)");
         assert!(refusal(&evidence(500, 2900)).contains("has a marker of 0/BB8"));
-        assert!(refusal(&Evidence { there: [].into(), ..evidence(2500, 3500) }).contains("M1 is not in the copy"));
+        assert!(refusal(&Seen { there: [].into(), ..evidence(2500, 3500) }).contains("M1 is not in the copy"));
         let mut whole = evidence(2500, 3500);
         whole.there = whole.marks.iter().map(|mark| mark.id.clone()).collect();
         assert!(refusal(&whole).contains("M2 is in the copy"));
-        assert!(refusal(&Evidence { confirmed: Some(Lsn(3501)), ..evidence(2500, 3500) }).contains("in neither"));
-        assert!(judge(&Evidence { confirmed: Some(Lsn(3500)), ..evidence(2500, 3500) }).is_ok());
-        assert!(refusal(&Evidence { confirmed: None, ..evidence(2500, 3500) }).contains("no confirmed position"));
-        let other = Evidence { first: mark(FIRST, 1001, 500), ..evidence(2500, 3500) };
+        assert!(refusal(&Seen { confirmed: Some(Lsn(3501)), ..evidence(2500, 3500) }).contains("in neither"));
+        assert!(judge(&Seen { confirmed: Some(Lsn(3500)), ..evidence(2500, 3500) }).is_ok());
+        assert!(refusal(&Seen { confirmed: None, ..evidence(2500, 3500) }).contains("no confirmed position"));
+        let other = Seen { before: mark("M1", 1001, 500), ..evidence(2500, 3500) };
         assert!(refusal(&other).contains("M1 is not on BLUE"));
     }
 }

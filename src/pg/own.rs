@@ -27,7 +27,7 @@ record! {
     pub struct Mark {
         /// A UUID.
         pub id: String,
-        /// `first` (M1, before the snapshot), `second` (M2, after it), `heartbeat`, or what the caller says.
+        /// `heartbeat`, or what the caller calls it: `M1` before the snapshot, `M2` after it.
         pub kind: String,
         /// The insert position before the row was written: everything of its transaction lies behind it.
         pub lsn: Lsn,
@@ -46,10 +46,6 @@ record! {
     }
 }
 
-/// The kind of the marker before the snapshot, M1.
-pub const FIRST: &str = "first";
-/// The kind of the marker after the snapshot, M2.
-pub const SECOND: &str = "second";
 /// The kind of the markers in between.
 pub const HEARTBEAT: &str = "heartbeat";
 
@@ -129,6 +125,13 @@ pub async fn has_mark(session: &Session, id: &str) -> Result<bool> {
 pub async fn marks(session: &Session, run: &str) -> Result<Vec<Mark>> {
     const MARKS: &str = "SELECT id::text AS id, kind, lsn, redo FROM pgrun.marker WHERE run = $1 ORDER BY lsn";
     session.records(MARKS, &[run.into()]).await
+}
+
+/// All markers that are here of the run that wrote this one, in the order in which they were written.
+pub(super) async fn marks_beside(session: &Session, id: &str) -> Result<Vec<Mark>> {
+    const MARKS: &str = "SELECT m.id::text AS id, m.kind, m.lsn, m.redo FROM pgrun.marker m \
+         WHERE m.run = (SELECT n.run FROM pgrun.marker n WHERE n.id = $1::uuid) ORDER BY m.lsn";
+    session.records(MARKS, &[id.into()]).await
 }
 
 /// Writes a row that the other side is to see, and gives it back once it is durable.

@@ -12,8 +12,7 @@ async fn each_check_names_what_it_finds() {
         let database = side.database("inventory").await;
         let session = database.psql();
         let of_database = |finding: &inventory::Finding| {
-            !["slot_wal_bound", "free_slots", "extensions", "foreign_slots", "role_names"]
-                .contains(&finding.id.as_str())
+            !["slot_bound", "free_slots", "extension", "foreign_slot", "role_name"].contains(&finding.id.as_str())
         };
         let clean = inventory::findings(&session).await.unwrap();
         assert!(clean.iter().filter(|finding| of_database(finding)).count() == 0, "{clean:#?}");
@@ -41,14 +40,14 @@ async fn each_check_names_what_it_finds() {
         for (id, object) in [
             ("replica_identity", "public.\"No \"\"Key\""),
             ("replica_identity_full", "public.full_row"),
-            ("unlogged_tables", "public.fleeting"),
-            ("reg_types", "public.kept.p"),
-            ("materialized_views", "public.seen"),
-            ("always_triggers", "audit on public.kept"),
+            ("unlogged", "public.fleeting"),
+            ("reg_type", "public.kept.p"),
+            ("materialized_view", "public.seen"),
+            ("always_trigger", "audit on public.kept"),
             ("large_objects", "pg_largeobject"),
-            ("event_triggers", "ddl"),
-            ("foreign_tables", "public.far"),
-            ("foreign_slots", &name),
+            ("event_trigger", "ddl"),
+            ("foreign_table", "public.far"),
+            ("foreign_slot", &name),
         ] {
             assert!(has(id, object), "{id}: {found:#?}");
         }
@@ -82,7 +81,7 @@ async fn an_ordinary_role_sees_what_concerns_it() {
             .unwrap();
         let found = inventory::findings(&database.login(&role)).await.unwrap();
         let has = |id: &str, object: &str| found.iter().any(|finding| finding.id == id && finding.object == object);
-        assert!(has("row_security", "public.secret") && has("table_owners", "postgres"), "{found:#?}");
+        assert!(has("row_security", "public.secret") && has("table_owner", "postgres"), "{found:#?}");
         assert!(inventory::findings(&admin).await.unwrap().iter().all(|finding| finding.id != "row_security"));
         admin.batch(&format!("DROP ROLE {role}")).await.unwrap();
     }

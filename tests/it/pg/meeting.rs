@@ -21,7 +21,7 @@ use pgrun::{
     lab::postgres::{Catalogue, Scratch, Server, ServerOptions, ServerUser, Shutdown, copy_frozen},
     pg::{
         Session, Settings, Target,
-        meeting::{self, End},
+        meeting::{self, Evidence},
         origin, own,
         publication::{self, Scope},
         slot,
@@ -42,9 +42,16 @@ fn log(folder: &Path) -> String {
     files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 
-fn end(log: &str) -> End {
+fn evidence(marks: (&own::Mark, &own::Mark), log: &str) -> Evidence {
     let redo = first_redo_done([("log", log)], &Bounds::default()).unwrap().unwrap();
-    End::Redo { start: redo.start, done: redo.done }
+    Evidence {
+        slot: "forward".into(),
+        before: marks.0.clone(),
+        after: marks.1.clone(),
+        redo_start: Some(redo.start),
+        redo_done: Some(redo.done),
+        volume_start: None,
+    }
 }
 
 /// Writes unique texts until told to stop, and gives those that were acknowledged.
@@ -78,7 +85,7 @@ async fn copy_and_stream_meet() {
     for label in 0..3 {
         writers.push(writer(&server, label, stop.clone()).await);
     }
-    let first = own::mark(&blue, RUN, own::FIRST).await.unwrap();
+    let first = own::mark(&blue, RUN, "M1").await.unwrap();
     let scratch = Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap();
     let folder = scratch.path().join("copy");
     std::fs::create_dir(&folder).unwrap();
@@ -99,16 +106,19 @@ async fn copy_and_stream_meet() {
     tokio::join!(beats, copying);
     // Far enough ahead that the copy's own log, after the end of what it replayed, does not reach M2.
     blue.query("SELECT pg_switch_wal()", &[]).await.unwrap();
-    let second = own::mark(&blue, RUN, own::SECOND).await.unwrap();
+    let second = own::mark(&blue, RUN, "M2").await.unwrap();
 
     let mut options = ServerOptions::default();
     (options.superuser, options.password) = (server.superuser().0.into(), server.superuser().1.clone());
     let mut copy = Server::open(&installation, &folder, options).await.unwrap();
     let green = session(&copy);
     let marks = (&first, &second);
-    let met = meeting::check(&blue, &green, RUN, "forward", marks, end(&log(&folder))).await.unwrap();
+    let met = meeting::prove(&blue, &green, &evidence(marks, &log(&folder))).await.unwrap();
     assert!(met.heartbeats_there > 0 && met.heartbeats_missing > 1, "{met:?}");
-    assert!(met.at_least <= met.last && met.last < met.before && met.confirmed <= met.last, "{met:?}");
+    assert!(
+        met.at_least < met.position && met.position <= met.at_most && met.confirmed_flush < met.position,
+        "{met:?}"
+    );
 
     // Attack 3: the copy crashes once more, and the head of its log is lost.
     let length = log(&folder).len();
@@ -116,11 +126,11 @@ async fn copy_and_stream_meet() {
     copy.start().await.unwrap();
     let later = log(&folder)[length..].to_owned();
     let green = session(&copy);
-    let error = meeting::check(&blue, &green, RUN, "forward", marks, end(&later)).await.unwrap_err();
+    let error = meeting::prove(&blue, &green, &evidence(marks, &later)).await.unwrap_err();
     let caught =
         ["end of another recovery", "no checkpoint of BLUE's"].iter().any(|rule| error.message().contains(rule));
     assert!(error.code() == Code::RequireFailed && caught, "{error:?}");
-    let error = meeting::check(&blue, &blue, RUN, "forward", marks, end(&log(&folder))).await.unwrap_err();
+    let error = meeting::prove(&blue, &blue, &evidence(marks, &log(&folder))).await.unwrap_err();
     assert!(error.message().contains("M2 is in the copy"), "{error:?}");
 
     // The slot came along with the copy, where nobody will ever read it.
@@ -136,7 +146,7 @@ async fn copy_and_stream_meet() {
         copy_data: false,
     };
     subscription::create(&green, &blue, &new).await.unwrap();
-    origin::advance(&green, "forward", met.origin).await.unwrap();
+    origin::advance(&green, "forward", met.position).await.unwrap();
     subscription::enable(&green, "forward").await.unwrap();
     clock::sleep(Duration::from_millis(200)).await;
     stop.store(true, Ordering::Relaxed);

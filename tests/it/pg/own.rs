@@ -25,7 +25,7 @@ async fn an_ordinary_role_installs_and_removes_it() {
         let session = Session::new(target, Settings::of_run("test"));
         assert!(!own::is_installed(&session).await.unwrap());
         own::install(&session).await.unwrap();
-        let mark = own::mark(&session, "run", own::FIRST).await.unwrap();
+        let mark = own::mark(&session, "run", "M1").await.unwrap();
         own::install(&session).await.unwrap();
         assert!(own::has_mark(&session, &mark.id).await.unwrap());
         let keyless = "SELECT relname::text FROM pg_class c WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
@@ -65,7 +65,7 @@ async fn positions_of_markers_bracket_their_commits() {
     let session = database.session();
     own::install(&session).await.unwrap();
     let before = session.insert_lsn().await.unwrap();
-    let mark = own::mark(&session, "run", own::FIRST).await.unwrap();
+    let mark = own::mark(&session, "run", "M1").await.unwrap();
     assert!(before <= mark.lsn && mark.lsn < session.insert_lsn().await.unwrap());
     assert!(mark.redo.unwrap() <= mark.lsn);
     let writers = (0..4).map(|_| async {
