@@ -6,4 +6,5 @@ mod language;
 mod load;
 mod pg;
 mod pgrun;
+mod recovery;
 mod rehearse;
