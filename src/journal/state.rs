@@ -198,6 +198,23 @@ impl RunState {
         self.steps.get(key).filter(|step| step.state != StepState::Void)
     }
 
+    /// The command that takes a run up again: an answer to a gate if one is waited for, and a place for every parameter
+    /// that held a password.
+    #[must_use]
+    pub fn resume_command(run: &str, answer: Option<&str>, secret_params: &[String]) -> String {
+        let answer = answer.map_or_else(String::new, |answer| format!(" --answer {answer}"));
+        let sets: String = secret_params.iter().map(|name| format!(" --set {name}=..")).collect();
+        format!("pgrun resume {run}{answer}{sets}")
+    }
+
+    /// As [`RunState::resume_command`], for this run.
+    #[must_use]
+    pub fn command(&self, answer: Option<&str>) -> String {
+        let none = (String::new(), vec![]);
+        let (run, secret) = self.started.as_ref().map_or(none, |it| (it.run.clone(), it.secret_params.clone()));
+        Self::resume_command(&run, answer, &secret)
+    }
+
     /// The attempt that the next intent of this step will be.
     #[must_use]
     pub fn next_attempt(&self, key: &[String]) -> u32 {

@@ -7,4 +7,5 @@ mod language;
 mod load;
 mod pg;
 mod pgrun;
+mod recovery;
 mod rehearse;
