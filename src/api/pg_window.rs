@@ -16,8 +16,7 @@ use crate::{
     pg::{
         Record, Session,
         drain::{self, Baseline, Drained, Stream},
-        meeting::{self, End},
-        own::Mark,
+        meeting::{self, Evidence},
         turn::{self, Turned},
     },
 };
@@ -37,10 +36,10 @@ pub(super) const MODULE: Module = Module {
         Function {
             name: "meeting",
             parameters: "blue, green, evidence",
-            gives: "#{ origin, last, confirmed, .. }",
+            gives: "#{ position, confirmed_flush, .. }",
             effect: Effect::Reads,
             doc: "Proves that GREEN's snapshot and BLUE's slot meet, from #{ slot, before, after, redo_start, redo_done }; \
-                  gives the origin with which the subscription begins.",
+                  gives the position at which the subscription begins.",
             example: "try { pg::meeting(db, db, #{}) } catch (e) { e.code } // => \"pg_value\"",
             run: prove_meeting,
         },
@@ -145,26 +144,8 @@ pub(super) const MODULE: Module = Module {
 };
 
 fn prove_meeting(call: &Call) -> Result<Dynamic> {
-    let evidence = call.map(2)?;
-    let need = |key: &str| {
-        let missing = || fail!(Code::PgValue, "the entry `{key}` is missing");
-        evidence.get(key).ok_or_else(missing)
-    };
-    let mark = |key: &str| -> Result<Mark> {
-        let wrong = || fail!(Code::PgValue, "the entry `{key}` is no marker");
-        Mark::from_map(need(key)?.as_map().ok_or_else(wrong)?)
-    };
-    let lsn = |key: &str| match need(key)? {
-        Value::Lsn(lsn) => Ok(*lsn),
-        other => Err(fail!(Code::PgValue, "the entry `{key}` is a {}, wanted an lsn", other.type_name())),
-    };
-    let slot = need("slot")?.as_text().unwrap_or_default().to_owned();
-    let (first, second) = (mark("before")?, mark("after")?);
-    let end = End::Redo { start: lsn("redo_start")?, done: lsn("redo_done")? };
-    let run = run_id(call)?;
-    record(&look_all(call, "proving the meeting", async |blue, green| {
-        meeting::check(blue, green, &run, &slot, (&first, &second), end).await
-    })?)
+    let evidence = Evidence::from_map(&call.map(2)?)?;
+    record(&look_all(call, "proving the meeting", async |blue, green| meeting::prove(blue, green, &evidence).await)?)
 }
 
 /// The names of a replication, as `std/replication` gives them.
