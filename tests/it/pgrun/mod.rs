@@ -16,6 +16,7 @@ use std::{
 
 use tempfile::TempDir;
 
+pub(crate) use database::Database;
 pub(crate) use output::Output;
 pub(crate) use process::Running;
 pub(crate) use terminal::Terminal;
