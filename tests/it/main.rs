@@ -9,3 +9,4 @@ mod pg;
 mod pgrun;
 mod recovery;
 mod rehearse;
+mod tidy;
