@@ -1,6 +1,12 @@
 //! Tests of `pgrun::pg` against real servers.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "what fails in a helper of a test fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails in a helper of a test fails the test"
+)]
 
+mod fence;
 mod fixture;
 mod replication;
 mod roles;
