@@ -279,7 +279,8 @@ async fn an_operator_without_superuser() {
         let session = db.login(&operator);
         own::ensure(&session).await.unwrap();
         own::ensure(&session).await.unwrap();
-        let own_app = fixture::unique("own_app");
+        let (own_app, anothers) = (fixture::unique("own_app"), fixture::unique("anothers"));
+        admin.batch(&format!("CREATE ROLE {anothers} LOGIN PASSWORD 'secret'")).await.unwrap();
         session.batch(&format!("CREATE ROLE {own_app} LOGIN PASSWORD 'secret'")).await.unwrap();
         let before = roles::logins(&admin).await.unwrap();
         let error = close(&session, "run").await.unwrap_err();
@@ -291,12 +292,17 @@ async fn an_operator_without_superuser() {
             assert!(closed.roles.contains(&own_app));
             fence::reopen(&session).await.unwrap();
         } else {
-            // Roles of other tests: from 16 on CREATEROLE is not enough for them.
+            // From 16 on CREATEROLE is not enough for roles that somebody else made.
             assert_eq!(closed.unwrap_err().fact("sqlstate"), Some("42501"));
             assert_eq!(fence::state(&session).await.unwrap().state, "open");
         }
         assert_eq!(roles::logins(&admin).await.unwrap(), before);
-        admin.batch(&format!("DROP OWNED BY {operator}; DROP ROLE {own_app}; DROP ROLE {operator}")).await.unwrap();
+        admin
+            .batch(&format!(
+                "DROP OWNED BY {operator}; DROP ROLE {own_app}; DROP ROLE {anothers}; DROP ROLE {operator}"
+            ))
+            .await
+            .unwrap();
     }
 }
 
