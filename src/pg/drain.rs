@@ -5,7 +5,7 @@
 //! together.
 
 use super::{
-    own, publication,
+    publication,
     record::record,
     session::Session,
     subscription::{self, Subscription},
@@ -50,15 +50,15 @@ record! {
     }
 }
 
-/// Finds the last write of a publisher that nobody can write to any more.
+/// Finds the last write of a publisher that nobody can write to any more: a row of its own, and the position behind it.
 ///
-/// The sentinel first, then the position, then one more commit: just past a page's header a position would never be
-/// confirmed on an idle server.
+/// The position is read in the row's transaction, after the row and before its commit. So it lies behind everything that
+/// applications committed, and a commit lies behind it: just past a page's header a position without a later commit
+/// would not be confirmed on an idle server.
 pub async fn last_write(publisher: &Session, run: &str) -> Result<LastWrite> {
-    let sentinel = own::sentinel(publisher, run, "last").await?;
-    let lsn = publisher.insert_lsn().await?;
-    own::sentinel(publisher, run, "beyond").await?;
-    Ok(LastWrite { sentinel, lsn })
+    const LAST: &str = "WITH row AS (INSERT INTO pgrun.sentinel (run, purpose) VALUES ($1, 'last') RETURNING id) \
+         SELECT id::text AS sentinel, pg_current_wal_insert_lsn() AS lsn FROM row";
+    super::Record::from_map(&publisher.one(LAST, &[run.into()]).await?)
 }
 
 /// Waits until the subscriber has everything up to the last write. `before` is the subscription as it was while

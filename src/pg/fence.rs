@@ -10,23 +10,16 @@
 use std::time::Duration;
 
 use super::{
-    own,
-    record::record,
+    breach, own,
+    record::{field, record},
     roles::{self, RoleLogin},
     session::Session,
-    sessions::{self, Backend, Whose},
+    sessions::Backend,
 };
 use crate::{
-    base::{
-        Code, Error, Result, Value, clock,
-        poll::{self, Patience, Seen},
-        prose::ticked_list,
-    },
+    base::{Code, Error, Result, Value, poll::Patience, prose::ticked_list},
     fail,
 };
-
-/// Roles of RDS itself: nobody may alter them, and they write nothing that belongs to applications.
-const RDS_ROLES: &[&str] = &["rdsadmin", "rdsrepladmin", "rdstopmgr", "rdsproxyadmin"];
 
 record! {
     /// What a server's decision table says.
@@ -99,118 +92,23 @@ pub struct Closing<'a> {
 /// `refused` for a fence of another run; `require_failed` for roles that cannot be fenced, prepared transactions, or a
 /// state other than recorded; `timeout` naming sessions that would not end.
 pub async fn close(session: &Session, closing: &Closing<'_>, patience: Patience) -> Result<Closed> {
-    let begun = clock::instant();
-    let spared = spared(session, closing.spare).await?;
-    sessions::require_none_prepared(session).await?;
-    let (attempt, roles) = session.transaction(async |tx| shut(tx, closing, &spared).await).await?;
-    let left = || Patience { deadline: patience.deadline.saturating_sub(begun.elapsed()), ..patience };
-    let ended = sessions::end(session, Whose::AllBut(&spared), left()).await?;
-    await_no_writer(session, left()).await?;
-    // Only now can none be added.
-    sessions::require_none_prepared(session).await?;
-    require_no_hole(session, &spared).await?;
-    let watched = sessions::of(session, Whose::Of(&spared)).await?;
-    let watched =
-        watched.into_iter().filter(|b| b.kind != "walsender" && !b.application.starts_with("pgrun/")).collect();
-    Ok(Closed { attempt, roles, ended: ended.sessions, watched })
-}
-
-/// The first transaction: who could log in is recorded and closed at once, so that no crash comes between.
-async fn shut(tx: &Session, closing: &Closing<'_>, spared: &[String]) -> Result<(String, Vec<String>)> {
-    const INSERT: &str = "INSERT INTO pgrun.decision (attempt, turn, state, run, target, system, roles, spared, deadline) \
-         SELECT gen_random_uuid(), 1, 'fenced', $1, $2, pgrun.system(), $3, $4, \
-           clock_timestamp() + $5::int8 * interval '1 millisecond' RETURNING attempt::text";
-    tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('pgrun.fence', 0))", &[]).await?;
-    let now = state(tx).await?;
-    if now.is_closed() {
-        let run = now.run.as_deref().unwrap_or_default();
-        let attempt = now.attempt.clone().unwrap_or_default();
-        if run != closing.run {
-            let place = tx.target().label();
-            return Err(fail!(
-                Code::Refused,
-                "{place} is fenced by the run `{run}` since {}",
-                now.at.unwrap_or_default()
-            )
-            .hint("finish or undo that run, or: select pgrun.reopen()"));
-        }
-        return Ok((attempt, now.roles));
-    }
-    let logins = roles::logins(tx).await?;
-    let open: Vec<String> =
-        logins.iter().filter(|r| r.can_login && !spared.contains(&r.name)).map(|r| r.name.clone()).collect();
-    require_as_recorded(&open, closing.recorded, spared)?;
-    require_alterable(tx, &logins, &open).await?;
+    const CLOSE: &str = "SELECT pgrun.close($1, $2, $3, $4, $5)";
     let ms = i64::try_from(closing.deadline.as_millis()).unwrap_or(i64::MAX);
+    let recorded = closing
+        .recorded
+        .map(|roles| roles.iter().filter(|role| role.can_login).map(|role| role.name.clone()).collect::<Vec<String>>());
     let values =
-        [closing.run.into(), closing.target.into(), open.clone().into(), spared.to_vec().into(), Value::Int(ms)];
-    let attempt: String = tx.scalar(INSERT, &values).await?;
-    tx.batch(&roles::alterations(&open, false)?).await?;
-    Ok((attempt, open))
-}
-
-/// The given roles, the operator, and RDS's own.
-async fn spared(session: &Session, given: &[String]) -> Result<Vec<String>> {
-    const KNOWN: &str = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::name[]) \
-         OR rolname IN (session_user, current_user) ORDER BY 1";
-    let wanted: Vec<String> = given.iter().cloned().chain(RDS_ROLES.iter().map(|role| (*role).to_owned())).collect();
-    let known = session.texts(KNOWN, &[wanted.into()]).await?;
-    let unknown: Vec<&String> = given.iter().filter(|role| !known.contains(role)).collect();
-    if !unknown.is_empty() {
-        return Err(fail!(Code::RequireFailed, "the roles to spare do not exist: {}", ticked_list(&unknown, 5)));
-    }
-    Ok(known)
-}
-
-fn require_as_recorded(open: &[String], recorded: Option<&[RoleLogin]>, spared: &[String]) -> Result<()> {
-    let Some(recorded) = recorded else { return Ok(()) };
-    let then = recorded.iter().filter(|role| role.can_login && !spared.contains(&role.name));
-    let then: Vec<&str> = then.map(|role| role.name.as_str()).collect();
-    let mut changed: Vec<&str> = open.iter().map(String::as_str).filter(|role| !then.contains(role)).collect();
-    changed.extend(then.iter().filter(|role| !open.iter().any(|now| now == *role)));
-    if changed.is_empty() {
-        return Ok(());
-    }
-    Err(fail!(Code::RequireFailed, "who may log in has changed since it was recorded: {}", ticked_list(&changed, 5))
-        .hint("record it again"))
-}
-
-/// ALTER ROLE on a superuser needs a superuser; better said before than by a failing statement.
-async fn require_alterable(tx: &Session, logins: &[RoleLogin], open: &[String]) -> Result<()> {
-    let is_superuser: bool = tx.scalar("SELECT current_setting('is_superuser') = 'on'", &[]).await?;
-    let above = logins.iter().filter(|role| role.superuser && open.contains(&role.name));
-    let above: Vec<&str> = above.map(|role| role.name.as_str()).collect();
-    if is_superuser || above.is_empty() {
-        return Ok(());
-    }
-    Err(fail!(
-        Code::RequireFailed,
-        "superusers cannot be fenced by {}: {}",
-        tx.target().label(),
-        ticked_list(&above, 5)
-    )
-    .hint("spare them if no application uses them, or connect as a superuser"))
-}
-
-/// Waits until no session at all, of whatever role, holds changes that it could still commit.
-async fn await_no_writer(session: &Session, patience: Patience) -> Result<()> {
-    poll::until("open transactions of spared roles to end", patience, async || {
-        let writers = sessions::writers(session).await?;
-        let named: Vec<String> =
-            writers.iter().map(|w| format!("{} of {}", w.pid, w.role.as_deref().unwrap_or("?"))).collect();
-        Ok(if named.is_empty() { Seen::Ready(()) } else { Seen::NotYet(ticked_list(&named, 5)) })
+        [closing.run.into(), closing.target.into(), closing.spare.to_vec().into(), Value::Int(ms), recorded.into()];
+    let answer = session.value(CLOSE, &values).await.map_err(|error| raised(session, error))?;
+    let answer = answer.as_map().ok_or_else(|| fail!(Code::Internal, "pgrun.close() gave no object"))?;
+    let spared: Vec<String> = field(answer, "spared")?;
+    let swept = breach::sweep(session, &spared, patience).await?;
+    Ok(Closed {
+        attempt: field(answer, "attempt")?,
+        roles: field(answer, "roles")?,
+        ended: swept.ended,
+        watched: swept.watched,
     })
-    .await
-}
-
-/// A role made or opened while the fence was closing.
-async fn require_no_hole(session: &Session, spared: &[String]) -> Result<()> {
-    let open: Vec<String> = roles::logins(session).await?.into_iter().filter(|r| r.can_login).map(|r| r.name).collect();
-    let holes: Vec<&String> = open.iter().filter(|role| !spared.contains(role)).collect();
-    if holes.is_empty() {
-        return Ok(());
-    }
-    Err(fail!(Code::RequireFailed, "the fence has a hole: {} may log in", ticked_list(&holes, 5)))
 }
 
 /// What this server's decision table says now; `open` where there is none.
@@ -238,40 +136,47 @@ pub async fn state(session: &Session) -> Result<Fence> {
 /// # Errors
 /// `refused` once the other server was decided for; `require_failed` naming roles that could not be opened (the others
 /// are).
-pub async fn reopen(session: &Session) -> Result<Fence> {
+pub async fn reopen(session: &Session) -> Result<()> {
     if !own::exists(session).await? {
-        return state(session).await;
+        return Ok(());
     }
-    let answer: Result<String> = session.scalar("SELECT pgrun.reopen()", &[]).await;
-    let answer = answer.map_err(raised)?;
+    let answer: String = session.scalar("SELECT pgrun.reopen()", &[]).await.map_err(|error| raised(session, error))?;
     if answer.contains("stay shut") {
         return Err(fail!(Code::RequireFailed, "{}: {answer}", session.target().label())
             .hint("open them as a role that may: ALTER ROLE .. LOGIN"));
     }
-    state(session).await
+    Ok(())
 }
 
 /// The point of no return: `fenced -> green`. Twice is the same as once, so an unknown outcome is simply asked again.
 ///
 /// # Errors
 /// `refused` past the deadline, after a reopening, or when a role that was closed may log in.
-pub async fn decide(session: &Session, attempt: &str) -> Result<Fence> {
-    session.scalar::<String>("SELECT pgrun.decide($1::uuid)", &[attempt.into()]).await.map_err(raised)?;
-    state(session).await
+pub async fn decide(session: &Session, attempt: &str) -> Result<()> {
+    let decided = session.value("SELECT pgrun.decide($1::uuid)", &[attempt.into()]).await;
+    decided.map(|_| ()).map_err(|error| raised(session, error))
 }
 
-/// `RAISE EXCEPTION` of our own functions is a refusal.
-fn raised(error: Error) -> Error {
-    if error.fact("sqlstate") == Some("P0001") { error.with_code(Code::Refused) } else { error }
+/// `RAISE EXCEPTION` of our own functions, by the SQLSTATEs that they use.
+fn raised(session: &Session, error: Error) -> Error {
+    let code = match error.fact("sqlstate") {
+        Some("PGR01") => Code::Refused,
+        Some("PGR02") => Code::RequireFailed,
+        _ => return error,
+    };
+    error.with_code(code).during(session.target().label())
 }
 
-/// NOLOGIN on a server that is not open yet, for every login role that is not spared. Gives who could log in before.
+/// NOLOGIN on a server that is not open yet, for every login role that is neither spared nor the operator. Gives who
+/// could log in before, for [`roles::restore`].
+///
+/// # Errors
+/// `pg_sql` 42501 for a role that may not be altered: then none is.
 pub async fn bar(session: &Session, spare: &[String]) -> Result<Vec<RoleLogin>> {
-    let spared = spared(session, spare).await?;
+    const OPEN: &str = "SELECT rolname::text FROM pg_roles WHERE rolcanlogin AND rolname <> ALL ($1::name[]) \
+         AND rolname NOT IN (session_user, current_user, 'rdsadmin', 'rdsrepladmin', 'rdstopmgr', 'rdsproxyadmin')";
     let before = roles::logins(session).await?;
-    let open: Vec<String> =
-        before.iter().filter(|r| r.can_login && !spared.contains(&r.name)).map(|r| r.name.clone()).collect();
-    require_alterable(session, &before, &open).await?;
+    let open = session.texts(OPEN, &[spare.to_vec().into()]).await?;
     roles::set_login(session, &open, false).await?;
     Ok(before)
 }
@@ -282,12 +187,13 @@ pub async fn bar(session: &Session, spare: &[String]) -> Result<Vec<RoleLogin>> 
 /// # Errors
 /// `require_failed` naming the roles that do not exist here.
 pub async fn open(session: &Session, roles: &[String]) -> Result<()> {
+    match roles::set_login(session, roles, true).await {
+        Err(error) if error.fact("sqlstate") == Some("42704") => {}
+        done => return done,
+    }
     let here: Vec<String> = roles::logins(session).await?.into_iter().map(|role| role.name).collect();
     let (known, missing): (Vec<String>, Vec<String>) = roles.iter().cloned().partition(|role| here.contains(role));
     roles::set_login(session, &known, true).await?;
-    if missing.is_empty() {
-        return Ok(());
-    }
     let place = session.target().label();
     Err(fail!(Code::RequireFailed, "{place} is open, but these roles do not exist there: {}", ticked_list(&missing, 5)))
 }

@@ -96,6 +96,72 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
   ORDER BY f.at DESC LIMIT 1
 $$;
 
+-- Closes this server: the decision row and NOLOGIN for every login role that is not spared, in one transaction. Who could
+-- log in is recorded by the same row, so that no crash comes between. An open fence of the same run is given again.
+-- SQLSTATE PGR01 is a refusal, PGR02 a condition that does not hold.
+CREATE OR REPLACE FUNCTION pgrun.close(its_run text, its_target text, spare text[], ms int8, recorded text[] DEFAULT NULL)
+RETURNS jsonb LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+  f record;
+  spares text[];
+  loose text[];
+  named text;
+  each text;
+  made uuid := gen_random_uuid();
+BEGIN
+  PERFORM set_config('synchronous_commit', 'on', true);
+  PERFORM pg_advisory_xact_lock(hashtextextended('pgrun.fence', 0));
+  SELECT * INTO f FROM pgrun.fence();
+  IF f.state = 'fenced' THEN
+    IF f.run <> its_run THEN
+      RAISE EXCEPTION 'fenced by the run `%` since %', f.run, f.at
+        USING ERRCODE = 'PGR01', HINT = 'finish or undo that run, or: select pgrun.reopen()';
+    END IF;
+    RETURN jsonb_build_object('attempt', f.attempt, 'roles', f.roles, 'spared', f.spared);
+  END IF;
+  IF NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
+    RAISE EXCEPTION '% cannot see other sessions', current_user
+      USING ERRCODE = 'PGR02', HINT = 'grant pg_monitor and pg_signal_backend to it';
+  END IF;
+  SELECT string_agg('`' || s || '`', ', ') INTO named FROM unnest(spare) s WHERE s NOT IN (SELECT rolname FROM pg_roles);
+  IF named IS NOT NULL THEN
+    RAISE EXCEPTION 'the roles to spare do not exist: %', named USING ERRCODE = 'PGR02';
+  END IF;
+  SELECT string_agg('`' || gid || '`', ', ') INTO named FROM pg_prepared_xacts;
+  IF named IS NOT NULL THEN
+    RAISE EXCEPTION 'prepared transactions could be committed without a session: %', named
+      USING ERRCODE = 'PGR02', HINT = 'COMMIT PREPARED or ROLLBACK PREPARED each of them in its database';
+  END IF;
+  -- The operator; and roles of RDS itself, which nobody may alter.
+  SELECT array_agg(rolname::text ORDER BY rolname) INTO spares FROM pg_roles
+    WHERE rolname IN (session_user, current_user) OR rolname = ANY (spare)
+       OR rolname IN ('rdsadmin', 'rdsrepladmin', 'rdstopmgr', 'rdsproxyadmin');
+  SELECT coalesce(array_agg(rolname::text ORDER BY rolname), '{}') INTO loose FROM pg_roles
+    WHERE rolcanlogin AND rolname <> ALL (spares);
+  IF recorded IS NOT NULL THEN
+    SELECT string_agg('`' || r || '`', ', ') INTO named FROM (
+      (SELECT r FROM unnest(loose) r EXCEPT SELECT r FROM unnest(recorded) r) UNION ALL
+      (SELECT r FROM unnest(recorded) r WHERE r <> ALL (spares) EXCEPT SELECT r FROM unnest(loose) r)) d;
+    IF named IS NOT NULL THEN
+      RAISE EXCEPTION 'who may log in has changed since it was recorded: %', named
+        USING ERRCODE = 'PGR02', HINT = 'record it again';
+    END IF;
+  END IF;
+  SELECT string_agg('`' || rolname || '`', ', ') INTO named FROM pg_roles
+    WHERE rolname = ANY (loose) AND rolsuper AND current_setting('is_superuser') <> 'on';
+  IF named IS NOT NULL THEN
+    RAISE EXCEPTION 'superusers cannot be fenced by %: %', current_user, named
+      USING ERRCODE = 'PGR02', HINT = 'spare them if no application uses them, or connect as a superuser';
+  END IF;
+  INSERT INTO pgrun.decision (attempt, turn, state, run, target, system, roles, spared, deadline)
+    VALUES (made, 1, 'fenced', its_run, its_target, pgrun.system(), loose, spares,
+            clock_timestamp() + ms * interval '1 millisecond');
+  FOREACH each IN ARRAY loose LOOP
+    EXECUTE format('ALTER ROLE %I NOLOGIN', each);
+  END LOOP;
+  RETURN jsonb_build_object('attempt', made, 'roles', loose, 'spared', spares);
+END $$;
+
 -- The way back. Works from psql without pgrun: select pgrun.reopen();
 -- Opens every role that it can: one that cannot be opened must not keep the others shut.
 CREATE OR REPLACE FUNCTION pgrun.reopen(wanted uuid DEFAULT NULL) RETURNS text
@@ -118,7 +184,7 @@ BEGIN
     SELECT d.state INTO settled FROM pgrun.decision d WHERE d.attempt = f.attempt AND d.turn = 2;
     IF settled = 'green' THEN
       RAISE EXCEPTION 'the other server was decided for at %', f.at
-        USING HINT = 'opening this one too would split the data; go back by a rollback';
+        USING ERRCODE = 'PGR01', HINT = 'opening this one too would split the data; go back by a rollback';
     END IF;
     RETURN 'was reopened before';
   END IF;
@@ -147,7 +213,7 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'on', true);
   SELECT * INTO f FROM pgrun.fence(wanted);
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no fence % here', wanted;
+    RAISE EXCEPTION 'there is no fence % here', wanted USING ERRCODE = 'PGR01';
   END IF;
   IF f.state = 'green' THEN
     RETURN 'green';
@@ -155,10 +221,10 @@ BEGIN
   SELECT string_agg(r.rolname, ', ') INTO loose FROM pg_roles r
     WHERE r.rolcanlogin AND r.rolname <> ALL (f.spared);
   IF f.state = 'fenced' AND loose IS NOT NULL THEN
-    RAISE EXCEPTION 'the fence has a hole: % may log in', loose;
+    RAISE EXCEPTION 'the fence has a hole: % may log in', loose USING ERRCODE = 'PGR01';
   END IF;
   IF f.state = 'fenced' AND clock_timestamp() >= f.deadline THEN
-    RAISE EXCEPTION 'the deadline % has passed', f.deadline;
+    RAISE EXCEPTION 'the deadline % has passed', f.deadline USING ERRCODE = 'PGR01';
   END IF;
   INSERT INTO pgrun.decision (attempt, turn, state, run, target, system, roles, spared, deadline)
     VALUES (f.attempt, 2, 'green', f.run, f.target, pgrun.system(), f.roles, f.spared, f.deadline)
@@ -166,7 +232,7 @@ BEGIN
   IF NOT FOUND THEN
     SELECT d.state INTO settled FROM pgrun.decision d WHERE d.attempt = f.attempt AND d.turn = 2;
     IF settled <> 'green' THEN
-      RAISE EXCEPTION 'this server was % before', settled;
+      RAISE EXCEPTION 'this server was % before', settled USING ERRCODE = 'PGR01';
     END IF;
   END IF;
   RETURN 'green';

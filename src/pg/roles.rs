@@ -93,7 +93,7 @@ pub async fn set_login(session: &Session, roles: &[String], can_login: bool) -> 
 }
 
 /// `ALTER ROLE .. LOGIN` or NOLOGIN for each.
-pub(super) fn alterations(roles: &[String], can_login: bool) -> Result<String> {
+fn alterations(roles: &[String], can_login: bool) -> Result<String> {
     let word = if can_login { "LOGIN" } else { "NOLOGIN" };
     let mut sql = String::new();
     for role in roles {

@@ -160,35 +160,39 @@ fn vanished() -> crate::base::Error {
 /// # Errors
 /// `pg_sql` naming sequences that do not exist there, or with 22003 when a value lies outside a sequence's bounds.
 pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
-    const MISSING: &str = "SELECT w.schema || '.' || w.name AS missing \
-         FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
-         LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
-           ON n.nspname = w.schema AND c.relname = w.name WHERE c.oid IS NULL";
-    const SET: &str = "SELECT count(setval(c.oid::regclass, w.last_value, w.is_called)) \
-         FROM unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
-         JOIN pg_namespace n ON n.nspname = w.schema \
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind = 'S'";
-    if sequences.is_empty() {
-        return Ok(());
-    }
+    const SET: &str = "WITH w AS MATERIALIZED (SELECT w.*, c.oid FROM \
+           unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
+           LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
+             ON n.nspname = w.schema AND c.relname = w.name), \
+         m AS MATERIALIZED (SELECT coalesce(array_agg(w.schema || '.' || w.name), '{}') AS missing FROM w WHERE w.oid IS NULL) \
+         SELECT m.missing, (SELECT count(setval(w.oid::regclass, w.last_value, w.is_called)) FROM w \
+           WHERE $5 AND m.missing = '{}') AS set FROM m";
     let list = |field: fn(&Sequence) -> Value, of: &[Sequence]| Value::List(of.iter().map(field).collect());
-    let schema = |s: &Sequence| Value::from(s.schema.as_str());
-    let name = |s: &Sequence| Value::from(s.name.as_str());
-    let missing = session.texts(MISSING, &[list(schema, sequences), list(name, sequences)]).await?;
-    if !missing.is_empty() {
-        let number = count(missing.len(), "sequence");
-        let place = session.target().label();
-        return Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
-            .detail("sqlstate", "42P01"));
-    }
-    for chunk in sequences.chunks(CHUNK) {
+    let request = async |chunk: &[Sequence], set: bool| {
         let values = [
-            list(schema, chunk),
-            list(name, chunk),
+            list(|s| Value::from(s.schema.as_str()), chunk),
+            list(|s| Value::from(s.name.as_str()), chunk),
             list(|s| Value::Int(s.last_value), chunk),
             list(|s| Value::Bool(s.is_called), chunk),
+            Value::Bool(set),
         ];
-        let set: i64 = session.scalar(SET, &values).await?;
+        let row = session.one(SET, &values).await?;
+        let missing: Vec<String> = field(&row, "missing")?;
+        if missing.is_empty() {
+            return field::<i64>(&row, "set");
+        }
+        let (number, place) = (count(missing.len(), "sequence"), session.target().label());
+        Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
+            .detail("sqlstate", "42P01"))
+    };
+    // One chunk looks and sets at once. With several, all are looked at before the first is set.
+    if sequences.len() > CHUNK {
+        for chunk in sequences.chunks(CHUNK) {
+            request(chunk, false).await?;
+        }
+    }
+    for chunk in sequences.chunks(CHUNK) {
+        let set = request(chunk, true).await?;
         if usize::try_from(set) != Ok(chunk.len()) {
             return Err(fail!(Code::PgSql, "{set} of {} were set", count(chunk.len(), "sequence")));
         }

@@ -108,6 +108,17 @@ macro_rules! not_the_server_itself {
     };
 }
 
+/// The pids of backends between the lookup of their role and their appearance as a session; see [`starting`].
+macro_rules! starting_backends {
+    () => {
+        "SELECT DISTINCT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() \
+         AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.state IS DISTINCT FROM 'starting' \
+           AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend'))"
+    };
+}
+
+pub(super) use {backend, not_the_server_itself, starting_backends};
+
 /// The sessions of these roles, this one excepted.
 pub async fn of(session: &Session, whose: Whose<'_>) -> Result<Vec<Backend>> {
     const SEEN: &str = concat!(
@@ -126,39 +137,22 @@ pub async fn of(session: &Session, whose: Whose<'_>) -> Result<Vec<Backend>> {
 /// Up to 17 such a backend is missing in `pg_stat_activity` (`pgstat_bestart` comes last in `InitPostgres`); from 18 on
 /// it is there in the state `starting`.
 pub async fn starting(session: &Session) -> Result<Vec<i64>> {
-    const STARTING: &str = "SELECT coalesce(array_agg(DISTINCT l.pid), '{}') FROM pg_locks l \
-         WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() AND NOT EXISTS ( \
-           SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND a.state IS DISTINCT FROM 'starting' \
-             AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend'))";
+    const STARTING: &str = concat!("SELECT coalesce(array_agg(s.pid), '{}') FROM (", starting_backends!(), ") s");
     session.scalar(STARTING, &[]).await
 }
 
-/// A backend that was starting gets this many looks to become a session or to end; then it is ended like one. Starting
-/// takes some milliseconds; only `post_auth_delay` and a stopped process take longer.
-const LOOKS_TO_START: i64 = 50;
-
-/// Ends the sessions of these roles until none is left, also those of backends that were still starting when this was
-/// called. To be called after NOLOGIN is committed: then no new one can come.
+/// Ends the sessions of these roles until none is left. While the roles may log in new ones can come; to keep a server
+/// closed there is [`super::fence`], which also sees those that are only starting.
 ///
 /// # Errors
 /// `timeout` naming sessions that would not end; those of superusers are only ended by a superuser. `require_failed`
 /// without `pg_read_all_stats`.
 pub async fn end(session: &Session, whose: Whose<'_>, patience: Patience) -> Result<Ended> {
     require_sight(session).await?;
-    // Whoever is not among these by now looks up its role later, and finds NOLOGIN.
-    let mut unborn = starting(session).await?;
     let mut ended = Ended { sessions: 0, looks: 0 };
     let mut told: Vec<i64> = Vec::new();
     poll::until("sessions to end", patience, async || {
         ended.looks += 1;
-        if !unborn.is_empty() {
-            let still = starting(session).await?;
-            unborn.retain(|pid| still.contains(pid));
-            if ended.looks > LOOKS_TO_START && !unborn.is_empty() {
-                signal(session, &unborn).await?;
-            }
-        }
-        // After the look at those that start: one that became a session in between is seen here.
         let left = of(session, whose).await?;
         let fresh: Vec<i64> = left.iter().map(|backend| backend.pid).filter(|pid| !told.contains(pid)).collect();
         if !fresh.is_empty() {
@@ -166,10 +160,7 @@ pub async fn end(session: &Session, whose: Whose<'_>, patience: Patience) -> Res
             ended.sessions += i64::try_from(fresh.len()).unwrap_or(i64::MAX);
             told.extend(fresh);
         }
-        if left.is_empty() && unborn.is_empty() {
-            return Ok(Seen::Ready(()));
-        }
-        Ok(Seen::NotYet(shown(&left, &unborn)))
+        Ok(if left.is_empty() { Seen::Ready(()) } else { Seen::NotYet(shown(&left)) })
     })
     .await
     .map_err(|error| error.hint("a session of a superuser is ended by a superuser only; see pg_stat_activity"))?;
@@ -188,16 +179,16 @@ async fn require_sight(session: &Session) -> Result<()> {
 }
 
 /// Asks processes to end. Those that this role may not signal are left; the caller's deadline names them.
-async fn signal(session: &Session, pids: &[i64]) -> Result<()> {
+pub(super) async fn signal(session: &Session, pids: &[i64]) -> Result<()> {
     const SIGNAL: &str = "SELECT count(*) FILTER (WHERE pg_terminate_backend(p.pid)) FROM unnest($1::int4[]) p(pid) \
          LEFT JOIN pg_stat_activity a ON a.pid = p.pid LEFT JOIN pg_roles r ON r.oid = a.usesysid \
          WHERE current_setting('is_superuser') = 'on' OR r.rolsuper IS NOT TRUE";
     session.value(SIGNAL, &[pids.to_vec().into()]).await.map(drop)
 }
 
-fn shown(left: &[Backend], unborn: &[i64]) -> String {
+fn shown(left: &[Backend]) -> String {
     let named = left.iter().map(|b| format!("{} of {}", b.pid, b.role.as_deref().unwrap_or("?")));
-    let all: Vec<String> = named.chain(unborn.iter().map(|pid| format!("{pid} still starting"))).collect();
+    let all: Vec<String> = named.collect();
     format!("{}: {}", count(all.len(), "session"), ticked_list(&all, 5))
 }
 

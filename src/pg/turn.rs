@@ -49,9 +49,11 @@ record! {
 
 /// Stops the forward stream and sets the reverse subscription's origin. Both stay disabled.
 ///
+/// [`require_way_back`] belongs before the window: nothing in it is mended inside.
+///
 /// # Errors
-/// `timeout` while a worker lives; `require_failed` when the way back is not what it must be, or another position is
-/// read back.
+/// `timeout` while a worker lives; `pg_sql` 55006 when the reverse subscription runs; `require_failed` when another
+/// position is read back.
 pub async fn turn(
     publisher: &Session,
     subscriber: &Session,
@@ -60,7 +62,6 @@ pub async fn turn(
     run: &str,
     patience: Patience,
 ) -> Result<Turned> {
-    require_way_back(publisher, subscriber, back).await?;
     let begun = clock::instant();
     stop(publisher, subscriber, forward, run, patience).await?;
     let stopped_ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);

@@ -82,7 +82,8 @@ async fn a_fence_is_undone_exactly() {
         let said = admin.value("SELECT pgrun.reopen()", &[]).await.unwrap();
         assert_eq!(said, Value::from("reopened"), "as from psql");
         assert_eq!(roles::logins(&admin).await.unwrap(), before);
-        assert_eq!(fence::reopen(&admin).await.unwrap().state, "reopened", "twice is the same as once");
+        fence::reopen(&admin).await.unwrap();
+        assert_eq!(fence::state(&admin).await.unwrap().state, "reopened", "twice is the same as once");
         assert_eq!(fence::decide(&admin, &closed.attempt).await.unwrap_err().code(), Code::Refused);
 
         let wrong = fence::close(&admin, &closing("run-3", &["no such role".into()]), Patience::ms(2, 1000)).await;
@@ -93,7 +94,8 @@ async fn a_fence_is_undone_exactly() {
         assert!(changed.message().contains(&names[1]), "{changed:?}");
         assert!(own::drop(&admin).await.unwrap());
         assert!(!own::drop(&admin).await.unwrap());
-        assert_eq!(fence::reopen(&admin).await.unwrap().state, "open", "nothing to reopen is no error");
+        fence::reopen(&admin).await.unwrap();
+        assert_eq!(fence::state(&admin).await.unwrap().state, "open", "nothing to reopen is no error");
     }
 }
 
@@ -221,17 +223,17 @@ async fn one_decision_only() {
         let open = roles::logins(&admin).await.unwrap().iter().any(|r| r.name == names[2] && r.can_login);
         match state.state.as_str() {
             "green" => {
-                assert_eq!(decided.unwrap().state, "green");
+                decided.unwrap();
                 assert_eq!(back.unwrap_err().code(), Code::Refused);
                 assert!(!open);
-                assert_eq!(fence::decide(&admin, &closed.attempt).await.unwrap().state, "green", "asked again");
+                fence::decide(&admin, &closed.attempt).await.unwrap();
                 greens += 1;
                 // As after a rollback: open it by hand for the next round.
                 fence::open(&admin, &closed.roles).await.unwrap();
             }
             "reopened" => {
                 assert_eq!(decided.unwrap_err().code(), Code::Refused);
-                assert_eq!(back.unwrap().state, "reopened");
+                back.unwrap();
                 assert!(open);
                 reopened += 1;
             }
