@@ -2,6 +2,7 @@
 
 mod breach;
 mod calendar;
+mod checks;
 mod conceal;
 mod conninfo;
 mod decode;
@@ -10,6 +11,7 @@ mod facts;
 mod failure;
 pub mod fence;
 mod harmless;
+pub mod inventory;
 mod lexer;
 mod link;
 pub mod meeting;

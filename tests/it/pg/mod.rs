@@ -9,6 +9,7 @@
 mod cutover;
 mod fence;
 mod fixture;
+mod inventory;
 mod replication;
 mod roles;
 mod sequences;
