@@ -22,6 +22,7 @@ mod pgoutput;
 pub mod publication;
 pub mod record;
 pub mod roles;
+pub mod schema;
 pub mod sequences;
 pub mod session;
 pub mod sessions;
@@ -33,6 +34,7 @@ pub mod subscription;
 pub mod target;
 mod tls;
 pub mod turn;
+pub mod verify;
 
 pub use facts::ServerFacts;
 pub use link::Notice;

@@ -12,6 +12,7 @@ mod fixture;
 mod inventory;
 mod replication;
 mod roles;
+mod schema;
 mod sequences;
 mod session;
 mod tls;
