@@ -1,4 +1,31 @@
 //! PostgreSQL in async Rust: connecting, typed rows, and the primitives of replication, roles and sequences. No Rhai.
+//!
+//! # Reading order
+//!
+//! - [`target`], `tls`, `failure`: where to connect, how it is encrypted, what a refusal means.
+//! - [`session`], [`settings`]: statements, transactions, and what is certain when a connection breaks.
+//! - [`sequences`], [`roles`], [`sessions`], [`publication`], [`slot`], [`subscription`], [`origin`]: single things.
+//! - [`own`], [`fence`], [`drain`], [`turn`], [`meeting`]: the parts of a cutover.
+//! - [`inventory`], [`schema`], [`verify`]: what a server is like, and whether two are alike.
+//!
+//! # Values
+//!
+//! | SQL | `Value` |
+//! |---|---|
+//! | `bool`, integers, `oid`, `xid`, floats | `Bool`, `Int`, `Float` |
+//! | `numeric` | `Decimal` up to 28 digits, else its text |
+//! | text types, enums, `uuid`, `inet`, `macaddr`, `reg*`, `xml` | `Text` |
+//! | dates, times, intervals | `Text` in ISO 8601; `infinity`; ` BC` |
+//! | `bytea`, `pg_lsn` | `Bytes`, `Lsn` |
+//! | `json`, `jsonb` | what the JSON holds |
+//! | arrays of these, of any dimension | `List` |
+//! | all others: ranges, composites, geometry, `tsvector`, .. | `Map` with `type` and `text` |
+//!
+//! Parameters take the same values, and a `Text` for any type, read as SQL would read a literal.
+//!
+//! # Versions and privileges
+//!
+//! PostgreSQL 13 to 18. Nothing needs a superuser where RDS gives none; each module says what it needs.
 
 mod breach;
 mod calendar;

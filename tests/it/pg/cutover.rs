@@ -206,8 +206,8 @@ async fn nothing_is_lost_or_doubled_there_and_back() {
     let there =
         Direction { from: (&blue, &b), to: (&green, &g), forward: ("forward", "fwd"), back: ("backward", "bwd") };
     there.cut_over("there").await;
-    println!("outage there: {:?}", outage(&ledger, WRITERS));
     clock::sleep(Duration::from_millis(700)).await;
+    println!("outage there: {:?}", outage(&ledger, WRITERS));
 
     // And back, with the same gates: the old server is now the subscriber.
     link((&blue, &b), &g, ("forward", "fwd"), false, false).await;

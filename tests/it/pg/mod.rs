@@ -13,6 +13,7 @@ mod inventory;
 mod replication;
 mod roles;
 mod schema;
+mod send;
 mod sequences;
 mod session;
 mod tls;

@@ -166,6 +166,10 @@ async fn values_go_back_as_they_came() {
         ("jsonb[]", "{\"[1, 2]\",\"{}\"}"),
         ("timestamptz[]", "{infinity}"),
     ] {
+        // Infinite intervals exist from 17 on.
+        if (ty, literal) == ("interval", "infinity") && pair.green.major < 17 {
+            continue;
+        }
         let sql = format!(
             "SELECT x, ($1::{ty}) IS NOT DISTINCT FROM x OR ($1::{ty})::text = x::text AS same FROM (VALUES ('{}'::{ty})) v(x)",
             literal.replace('\'', "''")
