@@ -111,6 +111,10 @@ DECLARE
 BEGIN
   PERFORM set_config('synchronous_commit', 'on', true);
   PERFORM pg_advisory_xact_lock(hashtextextended('pgrun.fence', 0));
+  IF NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
+    RAISE EXCEPTION '% cannot see other sessions', current_user
+      USING ERRCODE = 'PGR02', HINT = 'grant pg_monitor and pg_signal_backend to it';
+  END IF;
   SELECT * INTO f FROM pgrun.fence();
   IF f.state = 'fenced' THEN
     IF f.run <> its_run THEN
@@ -118,10 +122,6 @@ BEGIN
         USING ERRCODE = 'PGR01', HINT = 'finish or undo that run, or: select pgrun.reopen()';
     END IF;
     RETURN jsonb_build_object('attempt', f.attempt, 'roles', f.roles, 'spared', f.spared);
-  END IF;
-  IF NOT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') THEN
-    RAISE EXCEPTION '% cannot see other sessions', current_user
-      USING ERRCODE = 'PGR02', HINT = 'grant pg_monitor and pg_signal_backend to it';
   END IF;
   SELECT string_agg('`' || s || '`', ', ') INTO named FROM unnest(spare) s WHERE s NOT IN (SELECT rolname FROM pg_roles);
   IF named IS NOT NULL THEN

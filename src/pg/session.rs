@@ -51,7 +51,14 @@ impl Session {
 
     /// A session of its own with the same server and settings.
     pub async fn sibling(&self) -> Self {
-        Self::new(self.0.target.clone(), self.0.state.lock().await.settings.clone())
+        self.sibling_with(|_| ()).await
+    }
+
+    /// A session of its own with the same server and other settings.
+    pub async fn sibling_with(&self, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.state.lock().await.settings.clone();
+        adjust(&mut settings);
+        Self::new(self.0.target.clone(), settings)
     }
 
     /// Opens the connection now. In a window nothing should have to be opened.

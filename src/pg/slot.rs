@@ -74,8 +74,10 @@ pub async fn create(session: &Session, name: &str, deadline: Duration) -> Result
         return Err(fail!(Code::Foreign, "the slot `{name}` exists on {}", session.target().label()));
     }
     // A session of its own: the given one stays free to look who is in the way, and keeps its limits.
-    let maker = session.sibling().await;
-    maker.set_statement_timeout(Duration::ZERO).await?;
+    // Only the deadline limits the wait for transactions, which the server makes as waits for their locks.
+    let maker = session
+        .sibling_with(|settings| (settings.lock_timeout, settings.statement_timeout) = (Duration::ZERO, Duration::ZERO))
+        .await;
     let pid: i64 = maker.scalar("SELECT pg_backend_pid()", &[]).await?;
     let values = [Value::from(name)];
     let late = {

@@ -337,7 +337,9 @@ async fn a_slot_that_cannot_be_made_names_who_is_in_the_way() {
     let doubtful = db.psql();
     doubtful.begin().await.unwrap();
     doubtful.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
-    let (made, ()) = tokio::join!(slot::create(&session, "late", Duration::from_secs(30)), async {
+    // The limits of the given session do not end the wait.
+    let hasty = session.sibling_with(|s| s.lock_timeout = Duration::from_millis(20)).await;
+    let (made, ()) = tokio::join!(slot::create(&hasty, "late", Duration::from_secs(30)), async {
         clock::sleep(Duration::from_millis(200)).await;
         doubtful.rollback().await.unwrap();
     });
