@@ -17,7 +17,9 @@ rel AS MATERIALIZED (
 fun AS MATERIALIZED (
   SELECT p.*, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS name
   FROM pg_proc p JOIN nsp n ON n.oid = p.pronamespace
-  WHERE p.oid NOT IN (SELECT objid FROM ext WHERE classid = 'pg_proc'::regclass)),
+  WHERE p.oid NOT IN (SELECT objid FROM ext WHERE classid = 'pg_proc'::regclass)
+    -- Constructors that come with a range type; those of multiranges since 14.
+    AND p.oid NOT IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND deptype = 'i')),
 typ AS MATERIALIZED (
   SELECT t.*, format('%I.%I', n.nspname, t.typname) AS name
   FROM pg_type t JOIN nsp n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
