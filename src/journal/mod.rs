@@ -21,4 +21,4 @@ pub mod state;
 pub use event::{Event, Fault, How, Key, Record, key_text};
 pub use file::{Journal, JournalFile};
 pub use run::{Run, RunFolder};
-pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState};
+pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState, branch};

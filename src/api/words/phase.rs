@@ -147,7 +147,8 @@ impl Phase<'_> {
             may_have_changed && key.starts_with(&self.key)
         };
         let missed = self.run.look(|state| {
-            let is_undone = |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(&self.key);
+            let is_undone =
+                |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(&self.key);
             if state.steps.iter().any(is_undone) {
                 return None;
             }

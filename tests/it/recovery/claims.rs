@@ -40,9 +40,12 @@ fn a_target_belongs_to_one_run_until_it_is_done() {
     let bench = Bench::new(r#"step "s" { did(db, "s") } confirm "go"; step "t" { did(db, "t") }"#);
     bench.pgrun.run().exit(75);
     let set = format!("db={}", bench.database.url());
-    bench.pgrun.write("other.rhai", &format!("{HEAD} step \"look\" {{ has(db, \"s\") }} step \"s\" {{ did(db, \"other\") }}"));
+    bench
+        .pgrun
+        .write("other.rhai", &format!("{HEAD} step \"look\" {{ has(db, \"s\") }} step \"s\" {{ did(db, \"other\") }}"));
     let other = |id: &str| bench.pgrun.pgrun(&["other.rhai", "--run-id", id, "--set", &set]);
-    let output = other("other").exit(3).stderr_has("error[claimed]: `127.0.0.1:").stderr_has("is claimed by run `r` of ");
+    let output =
+        other("other").exit(3).stderr_has("error[claimed]: `127.0.0.1:").stderr_has("is claimed by run `r` of ");
     output.stderr_has("hint: finish that run first: `pgrun resume r`");
     // Refused before its first write: nothing of it is in the database, and it has claimed nothing.
     assert_eq!(bench.effects(), "s");

@@ -32,9 +32,21 @@ fn a_torn_last_line_is_cut_off() {
     let pgrun = paused();
     let whole = std::fs::read(pgrun.journal()).unwrap();
     std::fs::write(pgrun.journal(), &whole[..whole.len() - 40]).unwrap();
-    pgrun.pgrun(&["verify", "r"]).exit(0).stdout_has("the chain is whole, and a torn last line that `pgrun resume` cuts off");
+    pgrun
+        .pgrun(&["verify", "r"])
+        .exit(0)
+        .stdout_has("the chain is whole, and a torn last line that `pgrun resume` cuts off");
     let output = pgrun.pgrun(&["resume", "r", "--answer", "go=yes"]).exit(0).stdout("end\n");
-    output.journal(&["done one", "done two", "asked gate go", "resumed", "noted", "asked gate go", "answered gate go", "finished"]);
+    output.journal(&[
+        "done one",
+        "done two",
+        "asked gate go",
+        "resumed",
+        "noted",
+        "asked gate go",
+        "answered gate go",
+        "finished",
+    ]);
     pgrun.pgrun(&["verify", "r"]).exit(0).stdout_has("the chain is whole; head ");
 }
 
@@ -79,7 +91,8 @@ fn a_newer_format_is_refused() {
     let mut all = lines(&pgrun);
     let end = all[0].len() - (",\"hash\":\"".len() + 66);
     let line = all[0][..end].replacen("{\"v\":1,", "{\"v\":2,", 1);
-    let hash: String = Sha256::digest(line.as_bytes()).iter().fold(String::new(), |all, byte| format!("{all}{byte:02x}"));
+    let hash: String =
+        Sha256::digest(line.as_bytes()).iter().fold(String::new(), |all, byte| format!("{all}{byte:02x}"));
     all[0] = format!("{line},\"hash\":\"{hash}\"}}");
     std::fs::write(pgrun.journal(), all.join("\n") + "\n").unwrap();
     refused(&pgrun, "the line has format 2, this pgrun reads up to 1");
@@ -112,7 +125,8 @@ fn a_full_disk_stops_the_run() {
 /// A journal that may not grow any more (`EFBIG`, as a quota gives) is the same.
 #[test]
 fn a_journal_that_cannot_grow_stops_the_run() {
-    let bench = Bench::new(r#"for n in 0..60 { step "write" with #{ key: n } check { has(db, `${n}`) } { did(db, `${n}`) } }"#);
+    let bench =
+        Bench::new(r#"for n in 0..60 { step "write" with #{ key: n } check { has(db, `${n}`) } { did(db, `${n}`) } }"#);
     let limited = |arguments: &[String]| {
         let program = bench.pgrun.command(&bench.pgrun.path(""), arguments, &[]);
         let mut shell = Command::new("/bin/sh");
@@ -123,7 +137,11 @@ fn a_journal_that_cannot_grow_stops_the_run() {
         bench.pgrun.start_command(shell).finish()
     };
     let limited: Output = limited(&bench.pgrun.run_arguments());
-    limited.exit(1).stderr_has("error[journal_write]: ").stderr_has("File too large").last_line("pgrun resume r --set db=..");
+    limited
+        .exit(1)
+        .stderr_has("error[journal_write]: ")
+        .stderr_has("File too large")
+        .last_line("pgrun resume r --set db=..");
     bench.resume(&[]).exit(0);
     assert_eq!(bench.database.sql("SELECT count(*) || ' ' || count(DISTINCT name) FROM effects"), "60 60");
 }

@@ -28,7 +28,8 @@ fn never_in(output: &Output, home: &Path, secret: &str) {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => folders.push(path),
-                false => texts.push((path.display().to_string(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into())),
+                false => texts
+                    .push((path.display().to_string(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into())),
             }
         }
     }
@@ -77,9 +78,13 @@ fn a_password_is_given_again() {
     bench.pgrun.run().exit(75).last_line("pgrun resume r --answer go=yes --set db=..");
     let before = bench.pgrun.events();
     let output = bench.pgrun.pgrun(&["resume", "r", "--answer", "go=yes"]).exit(2);
-    let output = output.stderr_has("error[param_missing]: the parameter `db` held a password, which the journal does not keep");
+    let output =
+        output.stderr_has("error[param_missing]: the parameter `db` held a password, which the journal does not keep");
     output.stderr_has("hint: pgrun resume r --set db=..");
-    bench.resume(&["--set", "other=1"]).exit(3).stderr_has("a resumed run keeps its parameters, and `other` held no password");
+    bench
+        .resume(&["--set", "other=1"])
+        .exit(3)
+        .stderr_has("a resumed run keeps its parameters, and `other` held no password");
     assert_eq!(bench.pgrun.events(), before, "a refused command changes nothing");
     bench.resume(&["--answer", "go=yes"]).exit(0);
     assert_eq!(bench.effects(), "s");
@@ -105,9 +110,14 @@ fn passwords_in_other_parameters_are_found() {
            confirm "go"; say(p.target.host); say(p.urls.len());"#,
     );
     let sets = [
-        "--set", r#"target={"host":"h","password":"plainsecret-1"}"#,
-        "--set", "urls=postgres://u:inlist-2@h/db", "--set", "urls=postgres://u@h/db",
-        "--set", "t=see postgres://u:intext-3@h/db",
+        "--set",
+        r#"target={"host":"h","password":"plainsecret-1"}"#,
+        "--set",
+        "urls=postgres://u:inlist-2@h/db",
+        "--set",
+        "urls=postgres://u@h/db",
+        "--set",
+        "t=see postgres://u:intext-3@h/db",
     ];
     let output = pgrun.pgrun(&[&["main.rhai", "--run-id", "r"], sets.as_slice()].concat()).exit(75);
     for secret in ["plainsecret-1", "inlist-2", "intext-3"] {
@@ -128,7 +138,14 @@ fn a_password_like_a_name_spoils_no_value() {
     );
     let sets = ["--set", "db=postgres://postgres:postgres@h/postgres", "--set", "user=postgres"];
     pgrun.pgrun(&[&["main.rhai", "--run-id", "r"], sets.as_slice()].concat()).exit(75);
-    let output = pgrun.pgrun(&["resume", "r", "--set", "db=postgres://postgres:postgres@h/postgres", "--answer", "drop postgres=postgres"]);
+    let output = pgrun.pgrun(&[
+        "resume",
+        "r",
+        "--set",
+        "db=postgres://postgres:postgres@h/postgres",
+        "--answer",
+        "drop postgres=postgres",
+    ]);
     output.exit(0).stdout("true\n8\n");
 }
 

@@ -25,7 +25,8 @@ fn an_unknown_step_waits_for_a_person() {
 /// `verify` can tell that the goal is reached; where it is not, a person decides.
 #[test]
 fn verify_decides_about_an_unknown_step() {
-    let book = r#"let v = step "blind" { did(db, "blind") } verify { has(db, "blind") }; step "next" { did(db, "next") }"#;
+    let book =
+        r#"let v = step "blind" { did(db, "blind") } verify { has(db, "blind") }; step "next" { did(db, "next") }"#;
     let bench = Bench::new(book);
     bench.run_until("before:done:blind");
     bench.resume(&[]).exit(0);
@@ -103,7 +104,8 @@ fn a_caught_failure_fails_again_without_running() {
     );
     let first = bench.run_until("before:done:last");
     assert_eq!(first.stdout.lines().count(), 7, "{}", first.stdout);
-    let told = "a text\nmine   7\nvalue_guard 12 main.rhai \npg_sql 13 main.rhai 42601\nscript_error 14 main.rhai property";
+    let told =
+        "a text\nmine   7\nvalue_guard 12 main.rhai \npg_sql 13 main.rhai 42601\nscript_error 14 main.rhai property";
     assert!(first.stdout.starts_with(told), "{}", first.stdout);
     bench.resume(&[]).exit(0).stdout(&first.stdout);
     assert_eq!(bench.effects(), "text last");
@@ -112,7 +114,9 @@ fn a_caught_failure_fails_again_without_running() {
 /// A failure that nobody caught is tried again.
 #[test]
 fn a_failure_that_ended_the_run_is_tried_again() {
-    let bench = Bench::new(r#"let v = step "s" { require(has(db, "go"), "not yet"); did(db, "s") }; step "t" { did(db, "t") } say(v);"#);
+    let bench = Bench::new(
+        r#"let v = step "s" { require(has(db, "go"), "not yet"); did(db, "s") }; step "t" { did(db, "t") } say(v);"#,
+    );
     bench.pgrun.run().exit(1).stderr_has("error[require_failed]: not yet");
     bench.resume(&[]).exit(1);
     bench.database.sql("INSERT INTO effects VALUES ('go')");
