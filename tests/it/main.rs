@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 
 mod aws;
+mod cli;
 mod lab;
 mod language;
 mod load;
