@@ -15,6 +15,7 @@ mod options;
 mod pg;
 mod pg_cutover;
 mod pg_replication;
+mod pg_window;
 mod rds;
 mod reads;
 mod secrets;
@@ -38,6 +39,7 @@ pub const MODULES: &[&Module] = &[
     &pg::MODULE,
     &pg_replication::MODULE,
     &pg_cutover::MODULE,
+    &pg_window::MODULE,
     &rds::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,

@@ -216,7 +216,8 @@ impl RunState {
     #[must_use]
     pub fn resume_command(run: &str, answer: Option<&str>, secret_params: &[String]) -> String {
         let answer = answer.map_or_else(String::new, |answer| format!(" --answer {answer}"));
-        let sets: String = secret_params.iter().map(|name| format!(" --set {name}=..")).collect();
+        let sets: Vec<String> = secret_params.iter().map(|name| format!(" --set {name}=..")).collect();
+        let sets = sets.concat();
         format!("pgrun resume {run}{answer}{sets}")
     }
 

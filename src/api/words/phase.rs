@@ -93,6 +93,12 @@ impl Phase<'_> {
     }
 
     fn body(&self, context: &mut EvalContext, inputs: &Inputs, outer: &Frame) -> Result<Dynamic, Trouble> {
+        let value = self.block(context, inputs, outer)?;
+        self.host.tell(Notice::PhaseLeft { depth: self.outer.depth() });
+        Ok(value)
+    }
+
+    fn block(&self, context: &mut EvalContext, inputs: &Inputs, outer: &Frame) -> Result<Dynamic, Trouble> {
         let of = format!("phase `{}`", self.name);
         let limit = self.deadline.map(|given| Limit::starting(given, of, true));
         let inner = outer.in_phase(self.key.clone(), limit, self.never_ask);

@@ -6,7 +6,12 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+mod cutover;
+mod fence;
 mod fixture;
+mod inventory;
+mod meeting;
+mod own;
 mod replication;
 mod roles;
 mod sequences;
