@@ -1,5 +1,5 @@
-//! Where in a run a piece of script stands: its phases, its step, its deadlines. Travels as the tag of Rhai's context, so
-//! functions, closures and modules all see the frame of whoever called them.
+//! Where in a run a piece of script stands: its phases, its step, its deadlines. Travels as the tag of Rhai's context,
+//! so functions, closures and modules all see the frame of whoever called them.
 
 use std::{
     sync::{

@@ -1,4 +1,5 @@
-//! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the world.
+//! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the
+//! world.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -185,8 +186,8 @@ impl Host {
         (limit.at <= clock::instant()).then(|| out_of_time(Some(limit), "the script was computing"))
     }
 
-    /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here a
-    /// second Ctrl-C and the deadlines of step and phase are heard.
+    /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here
+    /// a second Ctrl-C and the deadlines of step and phase are heard.
     ///
     /// # Errors
     /// The future's own; `cancelled`; `timeout` naming the deadline's owner and `doing`. After the last two it is not

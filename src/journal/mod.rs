@@ -1,7 +1,7 @@
 //! The journal of a run: what was begun, what came of it, and what a resumed run may believe.
 //!
 //! ```text
-//! runs/ID/journal.jsonl   one line per event, hash-chained, synced          file.rs, event.rs
+//! runs/ID/journal.jsonl   one line per event, hash-chained, synced          file.rs, record.rs
 //! runs/ID/sources/SHA     the runbook and every module, as the run began    sources.rs
 //! runs/ID/lock            held while a process works on the run             lock.rs
 //! claims/SHA.json         the run that may write to a target                lock.rs
@@ -14,11 +14,13 @@ pub mod crash;
 pub mod event;
 pub mod file;
 pub mod lock;
+pub mod record;
 pub mod run;
 pub mod sources;
 pub mod state;
 
-pub use event::{Event, Fault, How, Key, Record, key_text};
+pub use event::{Event, Fault, How, Key, key_text};
 pub use file::{Journal, JournalFile};
+pub use record::Record;
 pub use run::{Run, RunFolder};
 pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState, branch};

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::event::{Event, Fault, How, Key, Record, RunStarted, key_text};
+use super::{
+    event::{Event, Fault, How, Key, RunStarted, key_text},
+    record::Record,
+};
 use crate::{
     base::{Code, Result},
     fail,

@@ -10,3 +10,4 @@ mod pg;
 mod pgrun;
 mod recovery;
 mod rehearse;
+mod tidy;

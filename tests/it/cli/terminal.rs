@@ -133,8 +133,8 @@ const WAITS: &str = r#"step "short" { sleep("30ms"); }
             with #{ every: "5ms", deadline: "9s" } { n += 1; n > 4 } } }
     say("said");"#;
 
-/// What a person sees in the end: each step once, no leftovers of the line at the bottom; and nothing was ever wider than
-/// the screen, or it would have scrolled.
+/// What a person sees in the end: each step once, no leftovers of the line at the bottom; and nothing was ever wider
+/// than the screen, or it would have scrolled.
 #[track_caller]
 fn is_clean(terminal: Terminal) -> String {
     let output = terminal.finish().exit(0);

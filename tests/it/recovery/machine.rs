@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use pgrun::journal::{
     Event, Fault, How, Key, Record, RunState, StepState,
-    event::{FIRST_PREV, Person, RunStarted},
+    event::{Person, RunStarted},
+    record::FIRST_PREV,
 };
 
 fn started() -> Event {
