@@ -101,7 +101,7 @@ pub(super) const RULES: &[Rule] = &[
             false => source.code_lines(|line| {
                 let clocks =
                     ["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now", "thread::sleep", "time::sleep"];
-                clocks.iter().any(|word| line.contains(word)) || line.contains("time::timeout")
+                clocks.iter().any(|word| line.contains(word)) || line.contains("tokio::time::")
             }),
         },
         broken_by: &[
