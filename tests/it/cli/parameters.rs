@@ -84,11 +84,8 @@ fn what_is_wrong_is_named_with_what_is_wanted() {
         ("from=a--b", "wanted an rds-instance"),
         ("from=1a", "wanted an rds-instance"),
     ] {
-        with(&["from=x", set].as_slice()[usize::from(set.starts_with("from"))..].iter().as_slice())
-            .exit(USAGE)
-            .stdout("")
-            .stderr_has("error[param_type]: ")
-            .stderr_has(wanted);
+        let sets = if set.starts_with("from") { vec![set] } else { vec!["from=x", set] };
+        with(&sets).exit(USAGE).stdout("").stderr_has("error[param_type]: ").stderr_has(wanted);
     }
     // Twice where one is wanted is a list.
     with(&["from=x", "count=1", "count=2"])

@@ -172,12 +172,21 @@ fn epochs_order_and_ends_are_kept() {
 /// What happened to the world, counted beside the state machine, from the events alone.
 #[derive(Clone, Default)]
 struct World {
-    /// The step's body was begun in this epoch and has not ended.
-    at_work: bool,
-    done: bool,
-    undoing: bool,
-    caught: bool,
     entered: bool,
+    step: Seen,
+}
+
+/// The step as the world sees it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+enum Seen {
+    /// Nothing runs; it may be begun.
+    #[default]
+    Idle,
+    /// Its body was begun in this epoch and has not ended.
+    AtWork,
+    Done,
+    Caught,
+    Undoing,
 }
 
 /// Every history of one phase with one step, up to seven events deep: the rules that protect the world hold in each of
@@ -232,7 +241,7 @@ fn explore(state: &RunState, world: &World, alphabet: &[(&str, Event)], depth: u
         follow(&mut then, event);
         let step = next.step(&key);
         let is_done = step.is_some_and(|step| matches!(step.state, StepState::Done { .. }));
-        assert_eq!(is_done, then.done, "what the journal believes is what happened: {record:?}");
+        assert_eq!(is_done, then.step == Seen::Done, "what the journal believes is what happened: {record:?}");
         explore(&next, &then, alphabet, depth - 1, histories);
     }
 }
@@ -241,29 +250,33 @@ fn explore(state: &RunState, world: &World, alphabet: &[(&str, Event)], depth: u
 fn follow(world: &mut World, event: &Event) {
     match event {
         Event::Intent => {
-            assert!(!world.done && !world.at_work && !world.caught && !world.undoing, "a body begins twice");
+            assert_eq!(world.step, Seen::Idle, "a body begins that may not");
             assert!(world.entered, "a body begins outside its phase");
-            world.at_work = true;
+            world.step = Seen::AtWork;
         }
         Event::Done { how, .. } => {
-            assert!(!world.done && !world.caught && !world.undoing && world.entered);
-            assert_eq!(world.at_work && *how != How::Checked, *how == How::Ran, "a body ends that did not begin");
-            (world.at_work, world.done) = (false, true);
+            let may = match how {
+                How::Ran => world.step == Seen::AtWork,
+                How::Looked => world.step == Seen::Idle,
+                How::Checked | How::Verified => matches!(world.step, Seen::Idle | Seen::AtWork),
+            };
+            assert!(may && world.entered, "{how:?} from {:?}", world.step);
+            world.step = Seen::Done;
         }
         Event::Failed { .. } => {
-            assert!(!world.done && !world.caught && world.entered);
-            world.at_work = false;
+            assert!(matches!(world.step, Seen::Idle | Seen::AtWork) && world.entered, "{:?}", world.step);
+            world.step = Seen::Idle;
         }
-        Event::Caught => world.caught = true,
+        Event::Caught => world.step = Seen::Caught,
         Event::UndoIntent => {
             assert!(world.entered, "an undo outside its phase");
-            (world.done, world.at_work, world.undoing) = (false, false, true);
+            world.step = Seen::Undoing;
         }
-        Event::UndoDone | Event::UndoFailed { .. } => assert!(world.undoing),
+        Event::UndoDone | Event::UndoFailed { .. } => assert_eq!(world.step, Seen::Undoing),
         Event::Entered => world.entered = true,
         Event::Left => world.entered = false,
         Event::Voided { .. } => *world = World::default(),
-        Event::Resumed(_) => world.at_work = false,
+        Event::Resumed(_) if world.step == Seen::AtWork => world.step = Seen::Idle,
         _ => {}
     }
 }
