@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use super::{
-    own,
+    fence, own,
     record::{field, record},
     session::Session,
     sets::{self, Followed},
     subscription::{self, Subscription},
+    turn,
 };
 use crate::{
     base::{
@@ -70,8 +71,8 @@ record! {
         pub confirmed: Lsn,
         /// The row that arrived.
         pub sentinel: String,
-        /// The transaction that was begun at T.
-        pub xid: i64,
+        /// Transactions from this one on were begun behind the fence; no older one was open any more.
+        pub since: i64,
         /// The transactions of this proof on the server that is left.
         pub xids: Vec<i64>,
         /// Tables that are published and subscribed.
@@ -149,10 +150,14 @@ pub async fn ready(stream: Stream<'_>, max_lag_bytes: u64, longest_transaction: 
     Ok(Ready { lag_bytes, tables, round_trip_ms: ms(begun.elapsed()), conditions })
 }
 
-/// Takes down what must not change from now on. To be called right before the window.
+/// Takes down what must not change from now on, and lets both servers read the statements of the window ahead. To be
+/// called right before the window.
 pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
     let (follower, seen, catalog) =
         tokio::try_join!(follower(stream), look_at_follower(stream, NO_ROW), sets::catalog(stream.from))?;
+    stream.from.prepare(&[QUIESCENCE]).await?;
+    turn::prepare(stream).await?;
+    fence::prepare(stream.from, stream.to).await?;
     Ok(Baseline { oid: follower.oid, publications: follower.publications, errors: seen.errors, catalog })
 }
 
@@ -168,9 +173,11 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
 /// `require_failed` at once for what waiting cannot mend, `timeout` for what did not come, naming the conditions.
 pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) -> Result<Drained> {
     let begun = clock::instant();
+    let since = quiescence(stream, deadline).await?;
     let first = own::sentinel(stream.from, stream.run).await?;
     let second = own::sentinel(stream.from, stream.run).await?;
-    let (target, mut xids) = (second.lsn, vec![first.xid, second.xid]);
+    let target = second.lsn;
+    let mut xids = vec![first.xid, second.xid];
     // With thousands of tables these take a while; the stream drains meanwhile.
     let followed = Followed { subscription: stream.subscription, publications: &baseline.publications };
     let (tables, agree) = sets::agree(stream, baseline.oid, &followed).await?;
@@ -205,13 +212,28 @@ pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) 
         target,
         confirmed: slot.confirmed,
         sentinel: first.id,
-        xid: second.xid,
+        since,
         xids,
         tables,
         ms: ms(begun.elapsed()),
         conditions,
     })
 }
+
+/// Waits until nobody has a transaction open that has written. Roles that the fence leaves alone may; what they commit
+/// behind T would be noticed only if it was begun behind the fence. Gives the first transaction that can have been.
+async fn quiescence(stream: Stream<'_>, deadline: Duration) -> Result<i64> {
+    poll::until("transactions to end that may still write", Patience { every: LOOK_EVERY, deadline }, async || {
+        let row = stream.from.one(QUIESCENCE, &[stream.run.into()]).await?;
+        let writers: String = field(&row, "writers")?;
+        Ok(if writers.is_empty() { Seen::Ready(field(&row, "since")?) } else { Seen::NotYet(writers) })
+    })
+    .await
+}
+
+/// The snapshot is taken first: a transaction from before it is either over by then, or still seen by `writers`.
+const QUIESCENCE: &str =
+    "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS since, pgrun.writers($1::text) AS writers";
 
 /// A durable commit on the follower writes all of its log to disk, and one more row on the other side wakes the worker,
 /// which then confirms what has become durable. Gives the transaction of that row.

@@ -121,3 +121,30 @@ BEGIN
     PERFORM pg_replication_origin_advance(origin, wanted);
     RETURN pg_replication_origin_progress(origin, false);
 END $$;
+
+-- A text that changes with every DDL on schemas, tables, their columns, constraints, indexes, triggers, policies, views
+-- and functions, and not with TRUNCATE, VACUUM, ANALYZE or temporary tables: rows of the catalogs counted, and the
+-- transactions that wrote them summed up. Of pg_class the columns themselves, since TRUNCATE writes its row.
+-- The oids of what users make begin at 16384.
+CREATE OR REPLACE FUNCTION pgrun.catalog() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT string_agg(concat_ws('/', x.n, x.written), ' ' ORDER BY x.part) FROM (
+        SELECT 1 AS part, count(*) AS n, sum(hashtext(concat_ws(',', c.relname, c.relnamespace, c.reloftype, c.relowner, c.relam,
+            c.relpersistence, c.relkind, c.relnatts, c.relchecks, c.relhasrules, c.relhastriggers, c.relrowsecurity,
+            c.relforcerowsecurity, c.relreplident, c.relispartition, c.relacl, c.reloptions))::int8) AS written
+        FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL SELECT 2, count(*), sum(a.xmin::text::int8) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        UNION ALL SELECT 3, count(*), sum(i.xmin::text::int8) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'm')
+        UNION ALL SELECT 4, count(*), sum(t.xmin::text::int8) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.oid >= 16384 AND c.relpersistence <> 't'
+        UNION ALL SELECT 5, count(*), sum(o.xmin::text::int8) FROM pg_constraint o LEFT JOIN pg_class c ON c.oid = o.conrelid
+        WHERE o.oid >= 16384 AND c.relpersistence IS DISTINCT FROM 't'
+        UNION ALL SELECT 6, count(*), sum(r.xmin::text::int8) FROM pg_rewrite r WHERE r.oid >= 16384
+        UNION ALL SELECT 7, count(*), sum(p.xmin::text::int8) FROM pg_policy p
+        UNION ALL SELECT 8, count(*), sum(p.xmin::text::int8) FROM pg_proc p WHERE p.oid >= 16384
+        UNION ALL SELECT 9, count(*), sum(e.xmin::text::int8) FROM pg_enum e
+        UNION ALL SELECT 10, count(*), sum(n.xmin::text::int8) FROM pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_') x);
+END $$;

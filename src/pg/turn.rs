@@ -177,13 +177,20 @@ pub async fn drop_forward(stream: Stream<'_>, patience: Patience) -> Result<()> 
     slot::drop(stream.from, stream.slot, patience).await.map(|_| ())
 }
 
+const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
+       (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, \
+       EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = $2::text AND p.state = 'green') AS left \
+     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
+     WHERE s.subname = $1::name";
+
+/// Lets both servers read the statements of [`turn`] ahead.
+pub(super) async fn prepare(stream: Stream<'_>) -> Result<()> {
+    stream.from.prepare(&[WAY_BACK, ENDED, SET_ORIGIN]).await?;
+    stream.to.prepare(&[own::SENTINEL, &workers_sql(stream.to.major().await?)]).await
+}
+
 /// The subscription that will lead back, at rest.
 async fn way_back(stream: Stream<'_>, reverse: &str) -> Result<WayBack> {
-    const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
-           (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, \
-           EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = $2::text AND p.state = 'green') AS left \
-         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
-         WHERE s.subname = $1::name";
     let rows: Vec<WayBack> = stream.from.records(WAY_BACK, &[reverse.into(), stream.run.into()]).await?;
     let found = rows.into_iter().next().ok_or_else(|| absent(stream.from, reverse))?;
     if found.left {
@@ -222,14 +229,18 @@ struct Workers {
 /// Looks at the workers. A worker leaves `pg_stat_subscription` before it has reported its last numbers; so those that
 /// were `seen` there before count until their process is gone.
 async fn workers(stream: Stream<'_>, baseline: &Baseline, seen: &[i64]) -> Result<Workers> {
-    let sql = format!(
+    let sql = workers_sql(stream.to.major().await?);
+    let row = stream.to.one(&sql, &[baseline.oid.into(), seen.to_vec().into()]).await?;
+    Ok(Workers { alive: field(&row, "alive")?, errors: field(&row, "errors")? })
+}
+
+fn workers_sql(major: i64) -> String {
+    format!(
         "SELECT ARRAY(SELECT w.pid FROM pg_stat_subscription w WHERE w.subid = $1::oid AND w.pid IS NOT NULL \
            UNION SELECT a.pid FROM pg_stat_activity a \
            WHERE a.pid = ANY ($2::int4[]) AND a.backend_type LIKE 'logical replication%') AS alive, {} AS errors",
-        drain::errors_of("$1::oid", stream.to.major().await?)
-    );
-    let row = stream.to.one(&sql, &[baseline.oid.into(), seen.to_vec().into()]).await?;
-    Ok(Workers { alive: field(&row, "alive")?, errors: field(&row, "errors")? })
+        drain::errors_of("$1::oid", major)
+    )
 }
 
 /// Disables the forward subscription and waits until nothing of it is left. Gives the transactions that took on the
@@ -257,6 +268,9 @@ async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadl
     Ok(xids)
 }
 
+/// Up to here every transaction has ended, but those that are open.
+const ENDED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+
 /// Tables that somebody else changed on the server that is left since the proof. None if the transactions since then are
 /// all pgrun's own; else the slot tells.
 async fn strangers(
@@ -266,13 +280,12 @@ async fn strangers(
     own: &[i64],
     deadline: Duration,
 ) -> Result<Vec<String>> {
-    const ENDED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
     const PEEK: &str = "SELECT data FROM pg_logical_slot_peek_binary_changes($1::name, NULL, $2::int4, \
          'proto_version', '1', 'publication_names', $3::text)";
     let next: i64 = stream.from.scalar(ENDED, &[]).await?;
-    let since = |xid: &&i64| (proof.xid + 1..next).contains(*xid);
+    let since = |xid: &&i64| (proof.since..next).contains(*xid);
     let mine = i64::try_from(own.iter().filter(since).count()).unwrap_or(i64::MAX);
-    if next - proof.xid - 1 <= mine {
+    if next - proof.since <= mine {
         return Ok(vec![]);
     }
     let publications: Vec<String> = baseline.publications.iter().map(|name| ident(name)).collect::<Result<_>>()?;

@@ -435,3 +435,23 @@ async fn a_stranger_behind_the_fence_is_noticed() {
     assert_eq!(turned.drained_again, 0);
     stage.strike().await;
 }
+
+/// A role that the fence spares has written and not committed yet: its commit would come behind T.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_write_is_waited_for() {
+    let (pair, _turn) = fixture::alone().await;
+    let stage = Stage::set(pair).await;
+    let baseline = drain::baseline(stage.stream()).await.unwrap();
+    let operator = stage.blue.psql();
+    operator.begin().await.unwrap();
+    operator.batch("INSERT INTO t (v) VALUES ('late')").await.unwrap();
+    let error = drain::drain(stage.stream(), &baseline, Duration::from_millis(100)).await.unwrap_err();
+    assert!(error.code() == Code::Timeout && error.message().contains("of `postgres`"), "{error:?}");
+    let (drained, ()) = tokio::join!(drain::drain(stage.stream(), &baseline, LONG), async {
+        clock::sleep(Duration::from_millis(50)).await;
+        operator.commit().await.unwrap();
+    });
+    assert_eq!((count(&stage.to).await, drained.unwrap().tables), (1, 7));
+    drop(operator);
+    stage.strike().await;
+}

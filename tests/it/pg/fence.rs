@@ -451,3 +451,59 @@ async fn a_copy_opens_for_those_who_could_log_in() {
     blue.strike().await;
     green.strike().await;
 }
+
+/// RDS has no superuser: CREATEROLE, monitoring and signalling must do. What may not be altered is refused as a whole,
+/// and when going back it does not keep the others out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_without_superuser() {
+    let (pair, _turn) = fixture::alone().await;
+    for side in [&pair.blue, &pair.green] {
+        let database = side.database("fence").await;
+        let admin = database.session();
+        let [operator, app, other] = ["operator", "app", "other"].map(fixture::unique);
+        let sql = format!(
+            "CREATE ROLE {operator} LOGIN CREATEROLE PASSWORD 'secret'; GRANT pg_monitor, pg_signal_backend TO {operator};
+             GRANT CREATE ON DATABASE \"{}\" TO {operator}", database.name
+        );
+        admin.batch(&sql).await.unwrap();
+        let session = database.login(&operator);
+        own::install(&session).await.unwrap();
+        session.batch(&format!("CREATE ROLE {app} LOGIN PASSWORD 'secret'; CREATE ROLE {other} LOGIN")).await.unwrap();
+        let all = admin.query("SELECT rolname::text AS name FROM pg_roles WHERE rolcanlogin", &[]).await.unwrap();
+        let mut names: Vec<String> = all.iter().map(|row| row["name"].as_text().unwrap().to_owned()).collect();
+        names.retain(|name| ![&app, &other].contains(&name));
+        let held = database.login(&app);
+        held.open().await.unwrap();
+
+        let closed = fence::close(&session, "r", &names, LONG).await.unwrap();
+        assert_eq!((closed.decision.roles.len(), closed.terminated), (2, 1));
+        admin.batch(&format!("ALTER ROLE {other} SUPERUSER")).await.unwrap();
+        let reopened = fence::reopen(&session, "r").await.unwrap().unwrap();
+        assert_eq!(reopened.state, "reopened");
+        let warned = session.drain_notices();
+        assert!(warned.iter().any(|notice| notice.message.contains(&other)), "{warned:?}");
+        held.open().await.unwrap();
+
+        // Refused before anything is changed: no LOGIN taken, no decision made.
+        admin
+            .batch(&format!("ALTER ROLE {other} NOSUPERUSER LOGIN; REVOKE pg_signal_backend FROM {operator}"))
+            .await
+            .unwrap();
+        let error = fence::close(&session, "r", &names, LONG).await.unwrap_err();
+        assert!(error.hint_text().unwrap().contains("GRANT pg_signal_backend"), "{error:?}");
+        admin
+            .batch(&format!("GRANT pg_signal_backend TO {operator}; ALTER ROLE {operator} NOCREATEROLE"))
+            .await
+            .unwrap();
+        let error = fence::close(&session, "r", &names, LONG).await.unwrap_err();
+        assert_eq!(error.fact("sqlstate"), Some("42501"), "{error:?}");
+        assert_eq!(fence::outcome(&session, "r").await.unwrap(), "reopened");
+        held.value("SELECT 1", &[]).await.unwrap();
+
+        drop((held, session));
+        admin
+            .batch(&format!("DROP OWNED BY {operator} CASCADE; DROP ROLE {app}, {other}; DROP ROLE {operator}"))
+            .await
+            .unwrap();
+    }
+}
