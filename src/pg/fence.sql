@@ -289,7 +289,7 @@ BEGIN
         RETURN format('open again: %s of %s roles may log in as before',
             (SELECT count(*) FROM pg_roles r WHERE r.oid = ANY (fence.oids) AND r.rolcanlogin), cardinality(fence.roles));
     END IF;
-    RETURN 'nothing is fenced here';
+    RETURN 'nothing is fenced by the record in this database; it is kept in the one that the cutover was run from';
 END $$;
 
 -- The copy takes no logins until it is decided for: NOLOGIN for everybody but the exceptions, written down.

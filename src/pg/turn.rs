@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{
     drain::{self, Baseline, Drained, LOOK_EVERY, Stream},
-    origin, own,
+    fence, origin, own,
     record::{field, record},
     session::Session,
     slot, subscription,
@@ -121,6 +121,26 @@ pub async fn turn(
     Ok(Turned { database, position: row.lsn, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
 }
 
+/// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it
+/// stopped. Without a subscription there is nothing to do.
+///
+/// # Errors
+/// `refused` when the run has decided for the other server: its applications write there.
+pub async fn back(stream: Stream<'_>) -> Result<()> {
+    if fence::outcome(stream.from, stream.run).await? == "green" {
+        return Err(left_already(stream.run));
+    }
+    match subscription::state(stream.to, stream.subscription).await? {
+        Some(state) if !state.enabled => subscription::enable(stream.to, stream.subscription).await,
+        _ => Ok(()),
+    }
+}
+
+fn left_already(run: &str) -> Error {
+    fail!(Code::Refused, "the run `{run}` has left this server: its applications write to the other one")
+        .hint("go on: enable the way back")
+}
+
 /// The name of a subscription's origin is `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
 const SET_ORIGIN: &str = "SELECT pgrun.set_origin('pg_' || $1::oid, $2::pg_lsn)";
 
@@ -194,12 +214,7 @@ async fn way_back(stream: Stream<'_>, reverse: &str) -> Result<WayBack> {
     let rows: Vec<WayBack> = stream.from.records(WAY_BACK, &[reverse.into(), stream.run.into()]).await?;
     let found = rows.into_iter().next().ok_or_else(|| absent(stream.from, reverse))?;
     if found.left {
-        return Err(fail!(
-            Code::Refused,
-            "the run `{}` has left this server: its applications write to the other one",
-            stream.run
-        )
-        .hint("go on: enable the way back"));
+        return Err(left_already(stream.run));
     }
     if found.enabled || found.workers > 0 {
         return Err(fail!(Code::Refused, "the subscription `{reverse}` runs already").hint("disable it first"));

@@ -248,6 +248,7 @@ async fn cut_over(stream: Stream<'_>, reverse: &str) -> (turn::Turned, Duration)
     println!("close {t1:?} drain {t2:?} sequences {t3:?} turn {t4:?} decide {t5:?} open {:?}", begun.elapsed());
     assert!(admitted.missing.iter().all(|role| !role.starts_with("app")), "{admitted:?}");
     assert_eq!(turned.drained_again, 0);
+    assert_eq!(turn::back(stream).await.unwrap_err().code(), Code::Refused);
     (turned, begun.elapsed())
 }
 
@@ -395,12 +396,21 @@ async fn a_turn_is_repeated_and_brings_nothing_back_twice() {
     assert_eq!(origin::position(&stage.from, BACK).await.unwrap(), Some(second.position));
     assert_eq!(turn::turn(stage.stream(), BACK, &baseline, &[], LONG).await.unwrap_err().code(), Code::Usage);
 
+    // No decision was made: the stream goes on where it stopped, and the next attempt turns it again.
+    for _ in 0..2 {
+        turn::back(stage.stream()).await.unwrap();
+    }
+    insert(&stage.from, "after all").await;
+    await_count(&stage.to, 51).await;
+    let drained = [drain::drain(stage.stream(), &baseline, LONG).await.unwrap()];
+    let second = turn::turn(stage.stream(), BACK, &baseline, &drained, LONG).await.unwrap();
+
     // A crash that forgot the advance: the position is proved and set again before anything flows.
     origin::advance(&stage.from, BACK, first.position).await.unwrap();
     sequences::copy(&stage.from, &stage.to).await.unwrap();
     insert(&stage.to, "green's own").await;
     turn::enable(&stage.from, BACK, &second).await.unwrap();
-    await_count(&stage.from, 51).await;
+    await_count(&stage.from, 52).await;
     let state = subscription::state(&stage.from, BACK).await.unwrap().unwrap();
     assert_eq!(state.apply_errors.unwrap_or(0), 0, "something came back twice");
     assert_eq!(turn().await.unwrap_err().code(), Code::Refused);

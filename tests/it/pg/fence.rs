@@ -402,7 +402,7 @@ async fn a_person_with_psql_opens_the_server() {
             format!("GRANT USAGE ON SCHEMA pgrun TO {oncall}; GRANT EXECUTE ON FUNCTION pgrun.reopen() TO {oncall}");
         stage.session.batch(&grants).await.unwrap();
         let said = person.value("SELECT pgrun.reopen()", &[]).await.unwrap();
-        assert_eq!(said.as_text(), Some("nothing is fenced here"));
+        assert!(said.as_text().unwrap().starts_with("nothing is fenced"), "{said:?}");
         fence::close(&stage.session, "r", &except, LONG).await.unwrap();
         // Names that stand before pg_catalog's in the caller's path must not be used.
         let traps = "CREATE FUNCTION pg_temp.format(text, VARIADIC \"any\") RETURNS text LANGUAGE sql AS 'SELECT ''x''';
