@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{
     drain::{self, Baseline, Drained, LOOK_EVERY, Stream},
+    facts::INSERT_LSN,
     fence, origin, own,
     record::{field, record},
     session::Session,
@@ -31,7 +32,7 @@ record! {
         pub database: String,
         /// R: everything that the new server got from the old one lies before it, everything of its own behind it.
         pub position: Lsn,
-        /// A row that the new server wrote at R; it comes back when the way back is enabled.
+        /// A row that the new server wrote behind R; it comes back when the way back is enabled.
         pub sentinel: String,
         /// How often the stream had to be drained again, because somebody had written behind the fence.
         pub drained_again: i64,
@@ -90,11 +91,12 @@ pub async fn turn(
     let mut proof = own_proof(stream, drained)?.clone();
     let mut xids: Vec<i64> = drained.iter().flat_map(|drained| drained.xids.iter().copied()).collect();
     let mut drained_again = 0;
-    loop {
+    let position = loop {
         xids.extend(stop(stream, baseline, &mut workers, left()).await?);
-        let strangers = strangers(stream, baseline, &proof, &xids, left()).await?;
+        let (strangers, position) =
+            tokio::try_join!(strangers(stream, baseline, &proof, &xids, left()), stream.to.insert_lsn())?;
         if strangers.is_empty() {
-            break;
+            break position;
         }
         if drained_again == TRIES {
             return Err(fail!(
@@ -109,16 +111,17 @@ pub async fn turn(
         proof = drain::drain(stream, baseline, left()).await?;
         xids.extend(&proof.xids);
         workers = self::workers(stream, baseline, &[]).await?;
-    }
-    // The position is read inside the transaction of a row, before it: its durable commit makes all before it durable.
-    // Otherwise a crash could take the log back behind R, and what is written there later would never come back.
-    let row = own::sentinel(stream.to, stream.run).await?;
-    let read_back = stream.from.value(SET_ORIGIN, &[way_back.oid.into(), row.lsn.into()]).await?;
-    if read_back != Value::Lsn(row.lsn) {
-        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {read_back:?}, wanted {}", row.lsn));
+    };
+    // The commit of a row behind R makes all before it durable, DISABLE too. Otherwise a crash could take the log back
+    // behind R, and what is written there later would never come back.
+    let values = [way_back.oid.into(), position.into()];
+    let (row, read_back) =
+        tokio::try_join!(own::sentinel(stream.to, stream.run), stream.from.scalar::<Lsn>(SET_ORIGIN, &values))?;
+    if read_back != position {
+        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {read_back}, wanted {position}"));
     }
     let database = stream.from.target().database().to_owned();
-    Ok(Turned { database, position: row.lsn, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
+    Ok(Turned { database, position, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
 }
 
 /// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it
@@ -206,7 +209,7 @@ const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
 /// Lets both servers read the statements of [`turn`] ahead.
 pub(super) async fn prepare(stream: Stream<'_>) -> Result<()> {
     stream.from.prepare(&[WAY_BACK, ENDED, SET_ORIGIN]).await?;
-    stream.to.prepare(&[own::SENTINEL, &workers_sql(stream.to.major().await?)]).await
+    stream.to.prepare(&[INSERT_LSN, own::SENTINEL, &workers_sql(stream.to.major().await?)]).await
 }
 
 /// The subscription that will lead back, at rest.
@@ -261,7 +264,9 @@ fn workers_sql(major: i64) -> String {
 /// Disables the forward subscription and waits until nothing of it is left. Gives the transactions that took on the
 /// server that is left.
 async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadline: Duration) -> Result<Vec<i64>> {
-    stream.to.batch(&format!("ALTER SUBSCRIPTION {} DISABLE", ident(stream.subscription)?)).await?;
+    // It need not wait for the disk: a row behind R does.
+    let name = ident(stream.subscription)?;
+    stream.to.batch(&format!("SET LOCAL synchronous_commit = off; ALTER SUBSCRIPTION {name} DISABLE")).await?;
     let sleeps = stream.to.major().await? < 16;
     let (mut looks, mut xids) = (0, vec![]);
     let patience = Patience { every: LOOK_EVERY, deadline };
