@@ -223,6 +223,12 @@ pub fn facts(raised: &EvalAltResult) -> Error {
     }
 }
 
+/// The facts behind a script that cannot be loaded.
+#[must_use]
+pub fn parse_facts(error: rhai::ParseError) -> Error {
+    facts(&Raised::from(error))
+}
+
 /// The error below all calls and modules.
 pub fn innermost(raised: &EvalAltResult) -> &EvalAltResult {
     match raised {

@@ -36,17 +36,12 @@ pub(super) const MODULE: Module = Module {
         Function {
             name: "meeting",
             parameters: "blue, green, evidence",
-            gives: "#{ position, confirmed_flush }",
+            gives: "#{ position, confirmed_flush, .. }",
             effect: Effect::Reads,
             doc: "Proves that GREEN's snapshot and BLUE's slot meet, from #{ slot, before, after, redo_start, redo_done }; \
                   gives the position at which the subscription begins.",
             example: "try { pg::meeting(db, db, #{}) } catch (e) { e.code } // => \"pg_value\"",
-            run: |call| {
-                let evidence = Evidence::from_map(&call.map(2)?)?;
-                record(&look_all(call, "proving the meeting", async |blue, green| {
-                    meeting::prove(blue, green, &evidence).await
-                })?)
-            },
+            run: prove_meeting,
         },
         Function {
             name: "require_ready",
@@ -147,6 +142,11 @@ pub(super) const MODULE: Module = Module {
     ],
     methods: &[],
 };
+
+fn prove_meeting(call: &Call) -> Result<Dynamic> {
+    let evidence = Evidence::from_map(&call.map(2)?)?;
+    record(&look_all(call, "proving the meeting", async |blue, green| meeting::prove(blue, green, &evidence).await)?)
+}
 
 /// The names of a replication, as `std/replication` gives them.
 struct Names {

@@ -113,7 +113,7 @@ impl Check {
             Ok(ast) => ast,
             Err(error) => {
                 let at = error.position();
-                let facts = bridge::facts(&rhai_error(error));
+                let facts = bridge::parse_facts(error);
                 let line = at.line().and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
                 self.find(name, at, clearer(facts, line));
                 return;
@@ -281,8 +281,4 @@ fn clearer(error: Error, line: &str) -> Error {
 fn starts_with_word(text: &str, word: &str) -> bool {
     let rest = text.trim_start().strip_prefix(word);
     rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
-}
-
-fn rhai_error(error: rhai::ParseError) -> Box<rhai::EvalAltResult> {
-    error.into()
 }

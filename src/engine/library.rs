@@ -7,7 +7,7 @@ use std::{
     thread::ThreadId,
 };
 
-use rhai::{Engine, Module, ModuleResolver, Position, Scope, Shared};
+use rhai::{Dynamic, Engine, Module, ModuleResolver, Position, Scope, Shared};
 
 use crate::{
     api::bridge::{self, Script},
@@ -169,7 +169,10 @@ impl Resolver {
                 [] => Ok(None),
                 [owner] => {
                     let mut inner = context.new_frame().with_new_caching_layer().with_namespace(owner.clone());
-                    inner.call_fn_raw(name, false, false, arguments).map(Some)
+                    // A call takes its arguments, and these may be the caller's own: `filter` would keep empty shells.
+                    let mut copies: Vec<Dynamic> = arguments.iter().map(|argument| Dynamic::clone(argument)).collect();
+                    let mut copies: Vec<&mut Dynamic> = copies.iter_mut().collect();
+                    inner.call_fn_raw(name, false, false, &mut copies).map(Some)
                 }
                 _ => {
                     let error =

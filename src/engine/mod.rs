@@ -6,6 +6,7 @@ pub mod check;
 pub mod diagnostic;
 pub mod library;
 pub mod params;
+mod passwords;
 mod rules;
 pub mod run;
 mod scan;

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub status: Status,
     /// The journal's last hash.
     pub head: String,
+    /// What takes the run up again.
+    pub command: String,
     /// Why it stopped before its end.
     pub failure: Option<Diagnosis>,
 }
@@ -169,8 +171,8 @@ fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params
         (Ok(()), Err(error)) => Some(error.into()),
         (Err(diagnosis), _) => Some(diagnosis),
     };
-    let (status, head) = run.look(|state| (state.status, state.head.clone()));
-    Outcome { run: run.id().to_owned(), status, head, failure }
+    let (status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
+    Outcome { run: run.id().to_owned(), status, head, command, failure }
 }
 
 fn conclude(run: &Run, error: &Error) -> Result<()> {

@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     crash::CrashPoint,
-    event::{Event, FIRST_PREV, Key, Masks, Record},
+    event::{Event, Key},
+    record::{FIRST_PREV, Masks, Record},
     state::RunState,
 };
 use crate::{

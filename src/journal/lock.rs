@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::event::{Person, hex};
+use super::{event::Person, record::hex};
 use crate::{
     base::{Code, Result, clock},
     fail,

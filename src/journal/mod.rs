@@ -14,11 +14,13 @@ pub mod crash;
 pub mod event;
 pub mod file;
 pub mod lock;
+pub mod record;
 pub mod run;
 pub mod sources;
 pub mod state;
 
-pub use event::{Event, Fault, How, Key, Record, key_text};
+pub use event::{Event, Fault, How, Key, key_text};
 pub use file::{Journal, JournalFile};
+pub use record::Record;
 pub use run::{Run, RunFolder};
 pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState};

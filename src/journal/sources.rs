@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::event::hex;
+use super::record::hex;
 use crate::{
     base::{Code, Result},
     fail,

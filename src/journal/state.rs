@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::event::{Event, Fault, How, Key, Record, RunStarted, key_text};
+use super::{
+    event::{Event, Fault, How, Key, RunStarted, key_text},
+    record::Record,
+};
 use crate::{
     base::{Code, Result},
     fail,
@@ -196,6 +199,24 @@ impl RunState {
     #[must_use]
     pub fn step(&self, key: &[String]) -> Option<&StepRecord> {
         self.steps.get(key).filter(|step| step.state != StepState::Void)
+    }
+
+    /// The command that takes a run up again: an answer to a gate if one is waited for, and a place for every parameter
+    /// that held a password.
+    #[must_use]
+    pub fn resume_command(run: &str, answer: Option<&str>, secret_params: &[String]) -> String {
+        let answer = answer.map_or_else(String::new, |answer| format!(" --answer {answer}"));
+        let sets: Vec<String> = secret_params.iter().map(|name| format!(" --set {name}=..")).collect();
+        let sets = sets.concat();
+        format!("pgrun resume {run}{answer}{sets}")
+    }
+
+    /// As [`RunState::resume_command`], for this run.
+    #[must_use]
+    pub fn command(&self, answer: Option<&str>) -> String {
+        let none = (String::new(), vec![]);
+        let (run, secret) = self.started.as_ref().map_or(none, |it| (it.run.clone(), it.secret_params.clone()));
+        Self::resume_command(&run, answer, &secret)
     }
 
     /// The attempt that the next intent of this step will be.

@@ -7,4 +7,6 @@ mod language;
 mod load;
 mod pg;
 mod pgrun;
+mod recovery;
 mod rehearse;
+mod tidy;

@@ -66,7 +66,7 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
         let (gate, value, through) = (gate.clone(), value.to_owned(), through.to_owned());
         run.write(&key, 0, Event::Answered { gate, value, through, person: Person::here() })
     };
-    let id = run.id();
+    let command = |answer: Option<&str>| run.look(|state| state.command(answer));
     match answer {
         Answer::Yes(text) => {
             write(&text)?;
@@ -75,14 +75,14 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
         Answer::No => {
             write("no")?;
             Err(fail!(Code::Declined, "the answer to `{gate}` was no: {}", question.text)
-                .hint(format!("`pgrun resume {id}` asks again"))
+                .hint(format!("`{}` asks again", command(None)))
                 .into())
         }
         Answer::Nobody if host.stop().is_asked() => Err(host.stop().error().into()),
         Answer::Nobody => {
             let value = question.type_name.as_deref().unwrap_or("yes");
             Err(fail!(Code::NeedsAnswer, "the gate `{gate}` waits for a person: {}", question.text)
-                .hint(format!("pgrun resume {id} --answer {}", shell_word(&format!("{gate}={value}"))))
+                .hint(command(Some(&shell_word(&format!("{gate}={value}")))))
                 .into())
         }
     }

@@ -141,7 +141,8 @@ impl Phase<'_> {
         self.undo_all(context, &Fault::from(&cause))
     }
 
-    /// Every step that has to be undone was met by the rewind; else its clause would be missing without a word.
+    /// Every step that may have to be undone was met by the rewind; else its clause would be missing without a word. Where
+    /// the undo had begun, the rewind ends at the oldest step that is undone: everything newer was undone before it.
     fn require_all_met(&self) -> Result<()> {
         let counts = |key: &Key, step: &StepRecord| {
             let may_have_changed = match step.state {
@@ -152,6 +153,11 @@ impl Phase<'_> {
             may_have_changed && key.starts_with(&self.key)
         };
         let missed = self.run.look(|state| {
+            let is_undone =
+                |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(&self.key);
+            if state.steps.iter().any(is_undone) {
+                return None;
+            }
             let mut steps = state.steps.iter().filter(|(key, step)| counts(key, step));
             steps.find(|(key, _)| !self.host.has_met(key)).map(|(key, _)| key_text(key))
         });

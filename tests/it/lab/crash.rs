@@ -22,7 +22,6 @@ const DIR: &str = "PGRUN_TEST_LAB_DIR";
 
 /// Not a test: the process that the tests below start. It is what `pgrun lab up --foreground` calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by other tests as a process of its own"]
 async fn lab_process() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let options = LabOptions { dir: PathBuf::from(dir), ..options(&scratch()) };
@@ -32,7 +31,7 @@ async fn lab_process() {
 /// The command that runs the process above.
 fn program(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "lab::crash::lab_process", "--ignored", "--nocapture"]).env(DIR, dir);
+    command.args(["--exact", "lab::crash::lab_process", "--nocapture"]).env(DIR, dir);
     command
 }
 

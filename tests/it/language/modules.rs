@@ -172,3 +172,15 @@ fn branches_import_the_same_module() {
         .file("lib.rhai", "let n = 0; for i in 0..20000 { n += i; } fn f() { 1 }");
     pgrun.run().exit(0).stdout("8\n");
 }
+
+/// A closure inside a module is called through the same repair; it took the elements out of the list it was shown.
+#[test]
+fn filtering_in_a_module_leaves_the_elements_whole() {
+    let module = "fn shown(list) { let worth = list.filter(|f| f.n > 1); worth.map(|f| f.n) }";
+    let pgrun = Pgrun::of(
+        r#"import "m" as m; let list = [#{ n: 1 }, #{ n: 2 }, #{ n: 3 }];
+           say(`${m::shown(list)} ${list[0].n} ${list[2].n}`);"#,
+    )
+    .file("m.rhai", module);
+    pgrun.run().exit(0).stdout("[2, 3] 1 3\n");
+}

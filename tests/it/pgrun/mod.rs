@@ -16,6 +16,7 @@ use std::{
 
 use tempfile::TempDir;
 
+pub(crate) use database::Database;
 pub(crate) use output::Output;
 pub(crate) use process::Running;
 pub(crate) use terminal::Terminal;
@@ -122,6 +123,16 @@ impl Pgrun {
         self.start(&self.run_arguments())
     }
 
+    /// [`Pgrun::run`] with further variables, not waited for.
+    pub(crate) fn start_run_with(&self, variables: &[(&str, &str)]) -> Running {
+        self.start_with(&self.run_arguments(), variables)
+    }
+
+    /// Any command with further variables, not waited for.
+    pub(crate) fn start_with<S: AsRef<OsStr>>(&self, arguments: &[S], variables: &[(&str, &str)]) -> Running {
+        Running::start(self.command(&self.path(""), arguments, variables), self.journal())
+    }
+
     /// Any command, not waited for.
     pub(crate) fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
         self.start_in(&self.path(""), arguments)
@@ -129,10 +140,15 @@ impl Pgrun {
 
     /// Any command typed in another folder.
     pub(crate) fn start_in<S: AsRef<OsStr>>(&self, folder: &Path, arguments: &[S]) -> Running {
+        Running::start(self.command(folder, arguments, &[]), self.journal())
+    }
+
+    /// Any command, not started.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, folder: &Path, arguments: &[S], more: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgrun"));
         command.args(arguments).current_dir(folder).env_clear().envs(self.environment());
-        command.stdin(Stdio::null());
-        Running::start(command, self.journal())
+        command.envs(more.iter().copied()).stdin(Stdio::null());
+        command
     }
 
     /// Any command at a terminal of 80 columns.
@@ -147,7 +163,13 @@ impl Pgrun {
         self.terminal(&self.run_arguments())
     }
 
-    fn run_arguments(&self) -> Vec<String> {
+    /// A command that was made elsewhere, not waited for.
+    pub(crate) fn start_command(&self, command: Command) -> Running {
+        Running::start(command, self.journal())
+    }
+
+    /// The arguments of [`Pgrun::run`].
+    pub(crate) fn run_arguments(&self) -> Vec<String> {
         let fixed = ["main.rhai", "--run-id", RUN].map(str::to_owned);
         fixed.into_iter().chain(self.arguments.iter().cloned()).collect()
     }

@@ -76,6 +76,14 @@ impl Running {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// It is to die at a crash point: anything else fails.
+    #[track_caller]
+    pub(crate) fn expect_death(&mut self) {
+        let status = self.child.wait().unwrap();
+        let died = status.signal() == Some(Signal::SIGABRT as i32);
+        assert!(died, "`{}` did not come to its crash point ({status})\n{}", self.command, self.stderr.text());
+    }
+
     /// `kill -9`, then what it left behind.
     pub(crate) fn kill(self) -> Output {
         self.signal(Signal::SIGKILL);
