@@ -68,7 +68,7 @@ const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name,
 /// The columns of some tables as expressions whose text form no version changed. (`"char"` beyond ASCII: since 16 in
 /// octal, `charout` in `char.c`. 18 is that type's OID.)
 const COLUMNS: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name, \
-            coalesce(string_agg(format('t.%I', a.attname) || \
+            coalesce(string_agg('t.' || quote_ident(a.attname) || \
                                 CASE a.atttypid WHEN 18 THEN '::int4' ELSE '' END, ', ' \
                                 ORDER BY a.attname COLLATE \"C\"), '') AS columns \
        FROM (SELECT unnest($1::text[]) AS schema, unnest($2::text[]) AS name) wanted \

@@ -5,3 +5,4 @@ mod sequences;
 mod session;
 mod tls;
 mod values;
+mod verify;
