@@ -49,7 +49,8 @@ async fn fingerprint(session: &Session) -> Vec<Object> {
 
 fn find<'a>(objects: &'a [Object], kind: &str, name: &str) -> &'a Object {
     let found = objects.iter().find(|object| object.kind == kind && object.name == name);
-    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+    assert!(found.is_some(), "no {kind} {name}");
+    found.unwrap()
 }
 
 /// `kind name change`, as the tests write it down.
