@@ -55,7 +55,7 @@ pub fn to_value(value: &Dynamic, at: &str) -> Result<Value> {
         return Err(fail!(Code::SecretGuard, "{at} is a secret, which is never written down")
             .hint("keep the secret's ARN and version, and read it again where it is needed"));
     }
-    Err(fail!(Code::NotJournalable, "{at} is a {}, which cannot be kept", type_word(value))
+    Err(fail!(Code::NotJournalable, "{at} is {}, which cannot be kept", a_type(value))
         .hint("let the step give plain values: text, numbers, lists, maps, LSNs"))
 }
 
@@ -100,6 +100,22 @@ pub fn type_word(value: &Dynamic) -> &'static str {
         name if name.ends_with("Session") => "session",
         name if name.contains("Range") => "range",
         _ => "handle",
+    }
+}
+
+/// `an int`, `a text`: a type of script values in a sentence.
+#[must_use]
+pub fn a_type(value: &Dynamic) -> String {
+    with_article(type_word(value))
+}
+
+/// A type's word with its article; `()` has none.
+#[must_use]
+pub fn with_article(word: &str) -> String {
+    match word.chars().next() {
+        Some('a' | 'e' | 'i' | 'l' | 'o') if word != "list" => format!("an {word}"),
+        Some('(') | None => word.to_owned(),
+        Some(_) => format!("a {word}"),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -24,6 +24,8 @@ pub struct Frame {
     limits: Arc<Vec<Limit>>,
     never_ask: bool,
     step: Option<Arc<Key>>,
+    rewinding: bool,
+    failures: Arc<Mutex<Vec<Key>>>,
 }
 
 /// What the script may do at a place.
@@ -81,6 +83,12 @@ impl Work {
         Ok(())
     }
 
+    /// The number of the attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
     /// True once something may have been changed.
     #[must_use]
     pub fn has_begun(&self) -> bool {
@@ -124,7 +132,41 @@ impl Frame {
     /// The frame of a branch of `parallel`.
     #[must_use]
     pub fn in_branch(&self, number: usize) -> Self {
-        Self { path: Arc::new(self.key(&format!("branch {number}"))), ..self.clone() }
+        Self { path: Arc::new(self.key(&format!("branch {number}"))), failures: Arc::default(), ..self.clone() }
+    }
+
+    /// A branch has ended: what failed in it is now up to whoever catches the failure of `parallel`.
+    pub fn join(&self, branch: &Self) {
+        let failures = std::mem::take(&mut *branch.failures());
+        self.failures().extend(failures);
+    }
+
+    /// The frame inside a phase that is replayed only to rebuild the undo clauses of what a dead process had done.
+    #[must_use]
+    pub fn rewinding(&self) -> Self {
+        Self { rewinding: true, ..self.clone() }
+    }
+
+    /// True in such a frame.
+    #[must_use]
+    pub fn is_rewinding(&self) -> bool {
+        self.rewinding
+    }
+
+    /// A step failed here. The run ends with it, unless the script catches the failure.
+    pub fn failed(&self, key: &Key) {
+        self.failures().push(key.clone());
+    }
+
+    /// Something new is about to happen here, so the script has caught whatever failed before: that is made durable
+    /// first, or a resumed run would try the failed step again and take the other way.
+    pub fn go_on(&self, run: &Run) -> Result<()> {
+        let caught = std::mem::take(&mut *self.failures());
+        caught.iter().try_for_each(|key| run.write(key, 0, Event::Caught))
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same place, inside a step: what it creates bears the step's name.

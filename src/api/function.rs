@@ -260,7 +260,7 @@ impl Call<'_> {
 
     fn wrong(&self, at: usize, got: &str, wanted: &str) -> crate::base::Error {
         let name = self.function.name;
-        fail!(Code::ScriptError, "argument {} of `{name}`: got a {got}, wanted {wanted}", at + 1)
+        fail!(Code::ScriptError, "argument {} of `{name}`: got {}, wanted {wanted}", at + 1, convert::with_article(got))
             .hint(format!("its parameters are ({})", self.function.parameters))
     }
 }

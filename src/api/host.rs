@@ -1,16 +1,14 @@
 //! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the world.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::ThreadId,
 };
 
 use super::{
     bridge::PHASE_LIMIT,
-    frame::Frame,
+    frame::{Frame, Limit},
     operator::{Answer, Notice, Operator, Question},
     stage::Stage,
     stop::Stop,
@@ -59,7 +57,7 @@ struct Inner {
     parts: Parts,
     undo: UndoStack,
     seen: Mutex<BTreeSet<Key>>,
-    rewinding: AtomicBool,
+    limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
 }
 
@@ -73,7 +71,7 @@ impl Host {
             parts,
             undo: UndoStack::default(),
             seen: Mutex::new(BTreeSet::new()),
-            rewinding: AtomicBool::new(false),
+            limits: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -146,6 +144,10 @@ impl Host {
 
     /// Notes that a step or phase of this identity was met; a second one in the same pass is an error.
     pub fn meet(&self, key: &Key) -> Result<()> {
+        if key.iter().any(|part| self.redactor().finds(part)) {
+            return Err(fail!(Code::SecretGuard, "the name of a step, phase or gate contains a secret")
+                .hint("names stand in the journal: use what identifies the secret instead"));
+        }
         if lock(&self.inner.seen).insert(key.clone()) {
             return Ok(());
         }
@@ -159,15 +161,27 @@ impl Host {
         lock(&self.inner.seen).retain(|key| key == phase || !key.starts_with(phase));
     }
 
-    /// True while a phase is replayed only to rebuild the undo clauses of what a dead process had done.
+    /// True when a step or phase of this identity was met.
     #[must_use]
-    pub fn is_rewinding(&self) -> bool {
-        self.inner.rewinding.load(Ordering::Acquire)
+    pub fn has_met(&self, key: &Key) -> bool {
+        lock(&self.inner.seen).contains(key)
     }
 
-    /// Switches between rewinding and going forward.
-    pub fn set_rewinding(&self, on: bool) {
-        self.inner.rewinding.store(on, Ordering::Release);
+    /// Keeps the nearest deadline of a frame before this thread's eyes until the guard is dropped: calls hear it in
+    /// [`Host::wait`], loops that only compute hear it by [`Host::time_is_up`].
+    #[must_use]
+    pub fn keep_time(&self, frame: &Frame) -> TimeKeeper {
+        let limit = frame.nearest_limit().cloned();
+        lock(&self.inner.limits).entry(std::thread::current().id()).or_default().push(limit);
+        TimeKeeper(self.clone())
+    }
+
+    /// The error of this thread's deadline, if it has passed.
+    #[must_use]
+    pub fn time_is_up(&self) -> Option<Error> {
+        let limits = lock(&self.inner.limits);
+        let limit = limits.get(&std::thread::current().id())?.last()?.as_ref()?;
+        (limit.at <= clock::instant()).then(|| out_of_time(Some(limit), "the script was computing"))
     }
 
     /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here a
@@ -202,7 +216,23 @@ impl Host {
     }
 }
 
-fn out_of_time(limit: Option<&super::frame::Limit>, doing: &str) -> Error {
+/// Takes a frame's deadline from before the thread's eyes when it goes.
+pub struct TimeKeeper(Host);
+
+impl Drop for TimeKeeper {
+    fn drop(&mut self) {
+        let thread = std::thread::current().id();
+        let mut limits = lock(&self.0.inner.limits);
+        if let Some(stack) = limits.get_mut(&thread) {
+            stack.pop();
+            if stack.is_empty() {
+                limits.remove(&thread);
+            }
+        }
+    }
+}
+
+fn out_of_time(limit: Option<&Limit>, doing: &str) -> Error {
     let Some(limit) = limit else { return fail!(Code::Timeout, "{doing} took too long") };
     let given = span::duration_text(limit.given);
     let error = fail!(Code::Timeout, "the {given} of {} passed while {doing}", limit.of);

@@ -4,11 +4,12 @@ use rhai::{Dynamic, Engine, ImmutableString};
 
 use super::{
     bridge::{self, Script},
+    convert,
     function::{Call, Effect, Function, Module},
     operator::Notice,
 };
 use crate::{
-    base::{self, Code, Lsn, Result, Secret, Value, clock, span},
+    base::{self, Code, Error, Lsn, Result, Secret, Value, clock, span},
     fail,
 };
 
@@ -149,13 +150,33 @@ pub(super) const MODULE: Module = Module {
     methods: &[],
 };
 
-/// Closes the built-in functions that wait deafly or end the process.
+/// Functions of Rhai that a runbook lacks, and why.
+const ABSENT: [(&str, &str); 3] = [
+    ("eval", "what a runbook does must be known before it runs"),
+    ("timestamp", "a resumed run would see another time: `now()` in a step is kept"),
+    ("exit", "a run that ends in the middle would count as done: `return` ends a function, `require` the run"),
+];
+
+/// Closes the built-in functions that wait deafly, hide calls or end the run. Calls by name (`Fn("exit")`) reach them too.
 pub(super) fn register_replacements(engine: &mut Engine) {
-    for name in ["eval", "timestamp", "exit"] {
-        engine.disable_symbol(name);
-    }
+    engine.disable_symbol("eval");
+    engine.register_fn("timestamp", || -> Script<()> { Err(absent("timestamp")) });
+    engine.register_fn("exit", || -> Script<()> { Err(absent("exit")) });
+    engine.register_fn("exit", |_: Dynamic| -> Script<()> { Err(absent("exit")) });
     engine.register_fn("sleep", |_: i64| -> Script<()> { Err(unit_missing()) });
     engine.register_fn("sleep", |_: f64| -> Script<()> { Err(unit_missing()) });
+}
+
+/// The error of a call of something that a runbook lacks.
+#[must_use]
+pub fn absence(name: &str) -> Option<Error> {
+    let (name, why) = ABSENT.iter().find(|(absent, _)| *absent == name)?;
+    Some(fail!(Code::ScriptSyntax, "a runbook has no `{name}`: {why}"))
+}
+
+fn absent(name: &str) -> bridge::Raised {
+    let error = absence(name).unwrap_or_else(|| fail!(Code::ScriptSyntax, "a runbook has no `{name}`"));
+    bridge::halt(error, rhai::Position::NONE)
 }
 
 fn unit_missing() -> bridge::Raised {
@@ -225,8 +246,11 @@ fn plain(value: &Value) -> String {
 
 fn error_text(call: &Call) -> Result<Dynamic> {
     let caught = call.argument(0);
-    let Some(map) = caught.clone().try_cast::<rhai::Map>() else { return Ok(caught.to_string().into()) };
-    Ok(map.get("message").cloned().unwrap_or_else(|| caught.to_string().into()))
+    let message = caught.clone().try_cast::<rhai::Map>().and_then(|map| map.get("message").cloned());
+    let said = message.unwrap_or(caught);
+    // A script may throw anything, secrets included.
+    let text = convert::to_value(&said, "").map_or_else(|_| convert::a_type(&said), |value| plain(&value));
+    Ok(text.into())
 }
 
 fn major(version: &str) -> Result<i64> {

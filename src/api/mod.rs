@@ -15,6 +15,7 @@ mod options;
 mod pg;
 mod pg_cutover;
 mod pg_replication;
+mod pg_window;
 mod rds;
 mod reads;
 mod secrets;
@@ -28,6 +29,7 @@ use rhai::Engine;
 
 pub use function::{Call, Effect, Function, Module};
 pub use host::{Host, Parts};
+pub use language::absence;
 pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
 
@@ -37,6 +39,7 @@ pub const MODULES: &[&Module] = &[
     &pg::MODULE,
     &pg_replication::MODULE,
     &pg_cutover::MODULE,
+    &pg_window::MODULE,
     &rds::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,
@@ -46,6 +49,8 @@ pub const MODULES: &[&Module] = &[
 
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {
+    // Where every script begins; modules that are loaded on the way begin here too.
+    engine.set_default_tag(frame::Frame::default().tag());
     types::register(engine);
     language::register_replacements(engine);
     Module::register_all(MODULES, engine, host);

@@ -17,6 +17,11 @@ pub enum Notice {
         /// Its name.
         name: String,
     },
+    /// A phase ends.
+    PhaseLeft {
+        /// Enclosing phases.
+        depth: usize,
+    },
     /// A step's body begins.
     Begun {
         /// Enclosing phases.

@@ -76,17 +76,6 @@ impl Options {
         }
     }
 
-    /// A list of texts; none when it is not there.
-    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>> {
-        let items = match self.map.get(key) {
-            None | Some(Value::Null) => return Ok(vec![]),
-            Some(Value::List(items)) => items,
-            Some(other) => return Err(self.wrong(key, other, "a list")),
-        };
-        let text = |item: &Value| item.as_text().map(str::to_owned).ok_or_else(|| self.wrong(key, item, "texts in it"));
-        items.iter().map(text).collect()
-    }
-
     fn wrong(&self, key: &str, got: &Value, wanted: &str) -> crate::base::Error {
         let got = got.type_name();
         fail!(Code::ScriptError, "`{}`: the option `{key}` is a {got}, wanted {wanted}", self.function)

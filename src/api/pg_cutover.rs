@@ -13,7 +13,7 @@ use crate::{
     base::{Code, Map, Result, Value},
     fail, map,
     pg::{
-        Record, fence, own,
+        Record, fence, inventory, own,
         roles::{self, Login, NewRole},
         sequences, verify,
     },
@@ -96,6 +96,18 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let name = call.text(1)?;
                 Ok(write(call, "dropping a role", async |session| roles::drop(session, &name).await)?.into())
+            },
+        },
+        Function {
+            name: "inventory",
+            parameters: "db",
+            gives: "a list of #{ id, verdict, object, text, hint }",
+            effect: Effect::Reads,
+            doc: "What stands in the way of an upgrade by logical replication; the verdict is `stop` or `warn`.",
+            example: "pg::inventory(db).filter(|f| f.id == \"prepared_transaction\") // => []",
+            run: |call| {
+                let found = look(call, "taking stock", async |session| inventory::findings(session).await)?;
+                Ok(convert::to_dynamic(&Value::from(found.iter().map(Record::to_map).collect::<Vec<Map>>())))
             },
         },
         Function {

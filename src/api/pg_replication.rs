@@ -76,8 +76,9 @@ pub(super) const MODULE: Module = Module {
             example: "pg::create_slot(db, \"example\") > lsn(\"0/1\") // => true",
             run: |call| {
                 let name = call.text(1)?;
-                let lsn =
-                    write(call, "creating a slot", async |session| Box::pin(slot::create(session, &name, SLOT_DEADLINE)).await)?;
+                let lsn = write(call, "creating a slot", async |session| {
+                    Box::pin(slot::create(session, &name, SLOT_DEADLINE)).await
+                })?;
                 Ok(Dynamic::from(lsn))
             },
         },

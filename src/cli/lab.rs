@@ -20,15 +20,15 @@ use crate::{
 
 /// The arguments of `pgrun lab`.
 #[derive(Args, Clone, Debug)]
-pub(super) struct LabArgs {
+pub struct LabArgs {
     /// What to do with the lab.
     #[command(subcommand)]
-    pub(super) command: LabCommand,
+    pub command: LabCommand,
 }
 
 /// What can be done with a lab.
 #[derive(Subcommand, Clone, Debug)]
-pub(super) enum LabCommand {
+pub enum LabCommand {
     /// Start the lab; returns when it is ready
     Up {
         /// Stay in the foreground until Ctrl-C
@@ -65,7 +65,7 @@ pub(super) enum LabCommand {
 ///
 /// # Errors
 /// `lab_failed`, `lab_missing`, and those of the lab itself.
-pub(super) async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result<()> {
+pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result<()> {
     let (LabCommand::Up { dir, .. }
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }

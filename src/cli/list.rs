@@ -49,7 +49,7 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
     let state = &history.state;
     let runbook = state.started.as_ref().map_or_else(String::new, |started| started.runbook.clone());
     let state_word = word(&folder, &id, state);
-    let waiting = waiting(&id, state);
+    let waiting = waiting(state);
     if args.json {
         let steps: Vec<Json> = steps(state)
             .map(
@@ -102,7 +102,7 @@ fn word(folder: &RunFolder, id: &str, state: &RunState) -> &'static str {
 }
 
 /// What a stopped run waits for.
-fn waiting(id: &str, state: &RunState) -> Json {
+fn waiting(state: &RunState) -> Json {
     if state.status == Status::Done {
         return Json::Null;
     }
@@ -110,6 +110,6 @@ fn waiting(id: &str, state: &RunState) -> Json {
     let stopped = state.stopped.as_ref();
     let hinted = stopped.filter(|fault| fault.code == "needs_answer").and_then(|fault| fault.hint.clone());
     let text = open.map(|(_, gate)| gate.text.clone()).or_else(|| stopped.map(|fault| fault.message.clone()));
-    let command = hinted.unwrap_or_else(|| format!("pgrun resume {id}"));
+    let command = hinted.unwrap_or_else(|| state.command(None));
     json!({ "gate": open.map(|(name, _)| name), "text": text, "command": command })
 }

@@ -2,7 +2,7 @@
 
 mod args;
 mod exit;
-mod lab;
+pub mod lab;
 mod list;
 mod picture;
 mod rehearse;

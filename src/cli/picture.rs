@@ -12,8 +12,13 @@ pub(super) fn of_series(series: &[Value], width: usize) -> Option<String> {
     }
     let per_column = ticks.len().div_ceil(width);
     let columns: Vec<&[(i64, Option<&str>)]> = ticks.chunks(per_column).collect();
-    // The worst tenth of a second of each column: an outage must not vanish in an average.
-    let heights: Vec<i64> = columns.iter().map(|column| column.iter().map(|(ok, _)| *ok).min().unwrap_or(0)).collect();
+    // The mean, but nothing where a tenth of a second had no write at all: an outage must not vanish in an average.
+    let height = |column: &&[(i64, Option<&str>)]| -> i64 {
+        let is_silent = column.iter().any(|(ok, _)| *ok == 0);
+        let sum: i64 = column.iter().map(|(ok, _)| *ok).sum();
+        if is_silent { 0 } else { sum / i64::try_from(column.len()).unwrap_or(1) }
+    };
+    let heights: Vec<i64> = columns.iter().map(height).collect();
     let highest = heights.iter().copied().max().unwrap_or(0).max(1);
     let bar = |height: &i64| {
         if *height == 0 { ' ' } else { BARS[usize::try_from((height * 7) / highest).unwrap_or(0).min(7)] }
@@ -46,7 +51,7 @@ mod tests {
         };
         let series = [tick(10, Some("a:1")), tick(5, Some("a:1")), tick(0, None), tick(10, Some("b:2"))];
         assert_eq!(of_series(&series, 80).unwrap(), "█▄ █\nbb·g");
-        assert_eq!(of_series(&series, 2).unwrap(), "▄ \nbg");
+        assert_eq!(of_series(&series, 2).unwrap(), "█ \nbg");
         assert!(of_series(&[], 80).is_none());
     }
 }

@@ -107,7 +107,7 @@ fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
         Code::NeedsAnswer => failure.error.hint_text().map(str::to_owned),
         _ => None,
     };
-    ui.stopped(outcome.status, &outcome.head, &command.unwrap_or_else(|| format!("pgrun resume {}", outcome.run)));
+    ui.stopped(outcome.status, &outcome.head, command.as_deref().unwrap_or(&outcome.command));
     exit
 }
 

@@ -11,7 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{
     api::{Answer, Notice, Operator, Question, Stop},
-    base::{Redactor, Value, clock, span},
+    base::{Redactor, Value, clock, prose, span},
     engine::Diagnosis,
     journal::{How, Status},
 };
@@ -41,6 +41,10 @@ struct Line {
     shown: bool,
     step: Option<(String, usize, Instant)>,
     last_wait: Option<Instant>,
+    /// Headings of the phases around the next line, and whether each was printed.
+    phases: Vec<(String, bool)>,
+    /// Steps that an earlier process had done, not told yet.
+    replayed: usize,
 }
 
 impl Ui {
@@ -165,6 +169,33 @@ impl Ui {
         self.remark(&format!("{:1$}{style}{mark}{style:#} {name}{note}", "", 2 * depth));
     }
 
+    /// Tells how much was done before, and the headings of the phases that the next line stands in.
+    fn headings(&self, depth: usize) {
+        let (replayed, headings) = {
+            let mut line = self.line();
+            let headings: Vec<(usize, String)> = line
+                .phases
+                .iter_mut()
+                .take(depth)
+                .enumerate()
+                .filter(|(_, (_, printed))| !printed)
+                .map(|(at, (name, printed))| {
+                    *printed = true;
+                    (at, name.clone())
+                })
+                .collect();
+            (std::mem::take(&mut line.replayed), headings)
+        };
+        if replayed > 0 {
+            let blue = bold(AnsiColor::Blue);
+            self.remark(&format!("{blue}={blue:#} {} done before", prose::count(replayed, "step")));
+        }
+        let style = Style::new().bold();
+        for (at, name) in headings {
+            self.remark(&format!("{:1$}{style}{name}{style:#}", "", 2 * at));
+        }
+    }
+
     fn waiting(&self, what: &str, seen: &str) {
         let (name, depth, since) = {
             let line = self.line();
@@ -208,10 +239,13 @@ impl Operator for Ui {
     fn tell(&self, notice: Notice) {
         match notice {
             Notice::Phase { depth, name } => {
-                let style = Style::new().bold();
-                self.remark(&format!("{:1$}{style}{name}{style:#}", "", 2 * depth));
+                let mut line = self.line();
+                line.phases.truncate(depth);
+                line.phases.push((name, false));
             }
+            Notice::PhaseLeft { depth } => self.line().phases.truncate(depth),
             Notice::Begun { depth, name } => {
+                self.headings(depth);
                 {
                     let mut line = self.line();
                     line.step = Some((name.clone(), depth, clock::instant()));
@@ -219,20 +253,22 @@ impl Operator for Ui {
                 }
                 self.status_line(&format!("{:1$}· {name}", "", 2 * depth));
             }
-            Notice::Done { depth, name, how, took } => {
+            Notice::Done { how: None, .. } => self.line().replayed += 1,
+            Notice::Done { depth, name, how: Some(how), took } => {
                 let note = match how {
-                    None => "done before".to_owned(),
-                    Some(How::Ran | How::Looked) => span::duration_text(took),
-                    Some(How::Checked) => "was done already".to_owned(),
-                    Some(How::Verified) => format!("verified, {}", span::duration_text(took)),
+                    How::Ran | How::Looked => span::duration_text(took),
+                    How::Checked => "was done already".to_owned(),
+                    How::Verified => format!("verified, {}", span::duration_text(took)),
                 };
-                let (mark, color) = if how.is_none() { ("=", AnsiColor::Blue) } else { ("✓", AnsiColor::Green) };
-                self.step_line(depth, mark, color, &name, &note);
+                self.step_line(depth, "✓", AnsiColor::Green, &name, &note);
             }
             Notice::Failed { depth, name, error } => {
                 self.step_line(depth, "✗", AnsiColor::Red, &name, error.code().name());
             }
-            Notice::Undoing { depth, name } => self.step_line(depth, "↶", AnsiColor::Yellow, &name, "undoing"),
+            Notice::Undoing { depth, name } => {
+                self.headings(depth);
+                self.step_line(depth, "↶", AnsiColor::Yellow, &name, "undoing");
+            }
             Notice::Waiting { what, seen } => self.waiting(&what, &seen),
             Notice::Said(text) => self.print(&format!("{text}\n")),
             Notice::Table(rows) => self.print(&Self::table(&rows)),
@@ -241,7 +277,7 @@ impl Operator for Ui {
     }
 
     fn ask(&self, question: &Question) -> Answer {
-        self.clear_line();
+        self.headings(usize::MAX);
         let style = bold(AnsiColor::Yellow);
         self.remark(&format!("{style}{}{style:#}", question.text));
         if let Some(shows) = &question.shows {

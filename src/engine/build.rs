@@ -6,7 +6,7 @@ use rhai::{Engine, OptimizationLevel};
 
 use super::library::Resolver;
 use crate::{
-    api::{self, Host, Notice},
+    api::{self, Host, Notice, bridge},
     journal::sources::Sources,
 };
 
@@ -24,6 +24,9 @@ const MODULES: usize = 200;
 const FUNCTIONS: usize = 1000;
 /// Most variables of a scope.
 const VARIABLES: usize = 1000;
+
+/// Operations between two looks at the clock in a loop that only computes; about a millisecond.
+const TIME_EVERY: u64 = 4096;
 
 /// An engine whose imports come from `sources` and nowhere else.
 #[must_use]
@@ -50,8 +53,14 @@ pub fn engine(host: &Host, sources: Arc<Sources>) -> Engine {
     engine.on_print(move |text| printing.tell(Notice::Said(text.to_owned())));
     let debugging = host.clone();
     engine.on_debug(move |text, _, at| debugging.tell(Notice::Warned(format!("debug {at:?}: {text}"))));
-    let stop = host.stop().clone();
-    // Host calls hear the second Ctrl-C in `wait`; this hears it in loops that only compute.
-    engine.on_progress(move |_| stop.is_urgent().then(|| "stopped".into()));
+    let timing = host.clone();
+    // Host calls hear the second Ctrl-C and the deadlines in `wait`; this hears them in loops that only compute.
+    engine.on_progress(move |operations| {
+        if timing.stop().is_urgent() {
+            return Some(bridge::halt_token(timing.stop().error()));
+        }
+        let error = operations.is_multiple_of(TIME_EVERY).then(|| timing.time_is_up()).flatten();
+        error.map(bridge::halt_token)
+    });
     engine
 }

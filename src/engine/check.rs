@@ -1,21 +1,20 @@
 //! `pgrun check`: everything that can be known about a runbook without running it. `run` calls the same code first.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use rhai::{AST, Engine, Position};
 
 use super::{
-    build, library,
+    build,
+    calls::{self, Functions, Known},
+    library,
     params::{self, Declaration},
+    rules,
     scan::{self, Scan},
 };
 use crate::{
     api::{Host, MODULES, bridge, words::RESERVED},
-    base::{Code, Error, Result, prose},
+    base::{Code, Error, Result},
     fail,
     journal::sources::Sources,
 };
@@ -53,16 +52,18 @@ pub struct Finding {
 /// `no_such_file` when the runbook itself cannot be read; everything else is a finding.
 pub fn load(path: &Path, host: &Host) -> Result<Loaded> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         fail!(Code::NoSuchFile, "the runbook `{shown}` cannot be read: {error}").hint("run `ls` on its folder")
-    })?;
-    let root = library::root_of(path);
-    let main = path.strip_prefix(&root).unwrap_or(path).to_string_lossy().into_owned();
+    };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let (root, main) = library::place_of(path).map_err(unreadable)?;
     let mut check = Check {
         engine: build::engine(host, Arc::new(Sources::new())),
         root: Some(root),
+        shelf: library::shelf_here(),
         sources: Sources::from([(main.clone(), text)]),
         files: BTreeMap::new(),
+        following: vec![],
         findings: vec![],
     };
     check.follow(&main);
@@ -73,7 +74,15 @@ pub fn load(path: &Path, host: &Host) -> Result<Loaded> {
 #[must_use]
 pub fn check_sources(main: &str, sources: &Sources, host: &Host) -> Loaded {
     let engine = build::engine(host, Arc::new(Sources::new()));
-    let mut check = Check { engine, root: None, sources: sources.clone(), files: BTreeMap::new(), findings: vec![] };
+    let mut check = Check {
+        engine,
+        root: None,
+        shelf: library::shelf_kept(sources),
+        sources: sources.clone(),
+        files: BTreeMap::new(),
+        following: vec![],
+        findings: vec![],
+    };
     check.follow(main);
     check.conclude(main.to_owned())
 }
@@ -81,8 +90,11 @@ pub fn check_sources(main: &str, sources: &Sources, host: &Host) -> Loaded {
 struct Check {
     engine: Engine,
     root: Option<std::path::PathBuf>,
+    shelf: library::Shelf,
     sources: Sources,
     files: BTreeMap<String, File>,
+    /// The files whose imports are being followed, outermost first.
+    following: Vec<String>,
     findings: Vec<Finding>,
 }
 
@@ -102,7 +114,8 @@ impl Check {
             Err(error) => {
                 let at = error.position();
                 let facts = bridge::facts(&rhai_error(error));
-                self.find(name, at, clearer(facts));
+                let line = at.line().and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+                self.find(name, at, clearer(facts, line));
                 return;
             }
         };
@@ -111,8 +124,8 @@ impl Check {
         let mut aliases = BTreeMap::new();
         let imports: Vec<(Option<String>, String, Position)> =
             scan.imports.iter().map(|import| (import.path.clone(), import.alias.clone(), import.at)).collect();
-        // The file is known before its imports are followed, so a cycle ends.
         self.files.insert(name.to_owned(), File { ast, scan, aliases: BTreeMap::new() });
+        self.following.push(name.to_owned());
         for (path, alias, at) in imports {
             let Some(path) = path else {
                 let error = fail!(Code::ScriptSyntax, "the path of an import must be a plain text");
@@ -124,13 +137,19 @@ impl Check {
                 Err(error) => self.find(name, at, error),
             }
         }
+        self.following.pop();
         if let Some(file) = self.files.get_mut(name) {
             file.aliases = aliases;
         }
     }
 
     fn import(&mut self, importer: &str, path: &str) -> Result<String> {
-        let target = library::canonical(importer, path)?;
+        let target = library::canonical(importer, path, &self.shelf)?;
+        if let Some(first) = self.following.iter().position(|name| *name == target) {
+            let way = self.following[first..].join(" -> ");
+            return Err(fail!(Code::ScriptSyntax, "the imports go round: {way} -> {target}")
+                .hint("move what both files need into a third one"));
+        }
         if !self.sources.contains_key(&target) {
             let Some(root) = &self.root else {
                 return Err(fail!(Code::ScriptSyntax, "the module `{target}` was not kept with the run"));
@@ -145,13 +164,12 @@ impl Check {
     }
 
     fn conclude(mut self, main: String) -> Loaded {
-        let known = known_functions(&self.engine);
+        let builtin = calls::of_engine(&self.engine);
         let names: Vec<String> = self.files.keys().cloned().collect();
         for name in &names {
-            self.check_file(name, &known);
+            self.check_file(name, *name == main, &builtin);
         }
         self.check_clashes();
-        self.check_duplicates(&main);
         let declaration = self.read_declaration(&main);
         let summary = self.files.get(&main).map_or_else(String::new, |file| summary(file.ast.doc()));
         let mut findings = self.findings;
@@ -160,86 +178,44 @@ impl Check {
     }
 
     fn read_declaration(&mut self, main: &str) -> Declaration {
-        let declared = self.files.get(main).and_then(|file| file.scan.declaration.clone());
-        let Some((literal, at)) = declared else { return Declaration::new() };
-        params::declaration(literal.as_ref()).unwrap_or_else(|error| {
+        let Some(file) = self.files.get(main) else { return Declaration::new() };
+        let mut findings = vec![];
+        let mut declaration = Declaration::new();
+        for (number, call) in file.scan.declarations.iter().enumerate() {
+            let hint = "declare all parameters in one map at the top of the runbook";
+            if call.in_function {
+                findings.push((call.at, fail!(Code::ScriptSyntax, "`params` stands in a function").hint(hint)));
+            } else if number > 0 {
+                findings.push((call.at, fail!(Code::ScriptSyntax, "`params` stands twice").hint(hint)));
+            } else {
+                match params::declaration(call.literal.as_ref()) {
+                    Ok(declared) => declaration = declared,
+                    Err(error) => findings.push((call.at, error)),
+                }
+            }
+        }
+        for (at, error) in findings {
             self.find(main, at, error);
-            Declaration::new()
-        })
+        }
+        declaration
     }
 
-    fn check_file(&mut self, name: &str, known: &Known) {
+    fn check_file(&mut self, name: &str, is_main: bool, builtin: &Known) {
         let Some(file) = self.files.get(name) else { return };
-        let mut findings: Vec<(Position, Error)> = vec![];
-        let own: Known = file.ast.iter_functions().map(|f| (f.name.to_owned(), f.params.len())).fold(
-            Known::new(),
-            |mut own, (name, count)| {
-                own.entry(name).or_default().insert(count);
-                own
-            },
-        );
-        for call in &file.scan.calls {
-            if let Some(error) = self.check_call(file, call, known, &own) {
-                findings.push((call.at, error));
-            }
-        }
-        for (variable, step, at) in &file.scan.outer_assignments {
-            let error = fail!(Code::StepRule, "the step `{step}` assigns the outer variable `{variable}`")
-                .hint(format!("a step gives a value: `let {variable} = step \"{step}\" {{ .. }}`"));
-            findings.push((*at, error));
-        }
-        for at in &file.scan.stray_breaks {
-            findings.push((*at, fail!(Code::StepRule, "`break` and `continue` may not leave a block of pgrun")));
-        }
-        for word in &file.scan.words {
-            if word.in_step && matches!(word.kind.as_str(), "step" | "phase" | "confirm" | "pause" | "parallel") {
-                let shown = word.name.as_deref().unwrap_or("..");
-                findings.push((word.at, fail!(Code::StepRule, "the {} `{shown}` stands inside a step", word.kind)));
-            }
-            if word.kind == "step" && word.in_loop && !word.has_key && word.name.is_some() {
-                let shown = word.name.as_deref().unwrap_or_default();
-                let error = fail!(Code::StepRule, "the step `{shown}` stands in a loop and has no key");
-                findings.push((word.at, error.hint(format!("step \"{shown}\" with #{{ key: item }} {{ .. }}"))));
-            }
-        }
+        let mut findings = rules::of_words(&file.scan);
+        findings.extend(rules::of_names(&file.scan));
+        findings.extend(if is_main { rules::of_identities(&file.scan) } else { rules::of_modules(&file.scan) });
+        let functions =
+            Functions { builtin, own: calls::of_script(&file.ast), of_alias: &|alias| self.file_of(file, alias) };
+        findings.extend(file.scan.calls.iter().filter_map(|call| Some((call.at, functions.refuse(call)?))));
         for (at, error) in findings {
             self.find(name, at, error);
         }
     }
 
-    fn check_call(&self, file: &File, call: &scan::Call, known: &Known, own: &Known) -> Option<Error> {
-        let name = &call.name;
-        let given = call.arguments + usize::from(call.is_method);
-        if name.starts_with("anon$") {
-            return None;
-        }
-        let Some(namespace) = &call.namespace else {
-            let mut counts: BTreeSet<usize> = known.get(name).cloned().unwrap_or_default();
-            // A script function is called as a method with `this` in front.
-            counts.extend(own.get(name).into_iter().flatten().map(|count| count + usize::from(call.is_method)));
-            return mismatch(name, &counts, given, known.keys().chain(own.keys()).map(String::as_str));
-        };
-        if MODULES.iter().any(|module| module.name == namespace) {
-            let functions = || MODULES.iter().filter(|module| module.name == namespace).flat_map(|m| m.functions);
-            let function = functions().find(|function| function.name == name);
-            let counts = function.map_or_else(BTreeSet::new, |function| {
-                let (least, most) = function.arity();
-                (least..=most).collect()
-            });
-            let names = functions().map(|function| function.name);
-            return mismatch(&format!("{namespace}::{name}"), &counts, given, names);
-        }
-        if namespace == "global" {
-            return None;
-        }
-        let target = file.aliases.get(namespace).and_then(|target| self.files.get(target))?;
-        let functions = || target.ast.iter_functions().filter(|f| f.access == rhai::FnAccess::Public);
-        let counts: BTreeSet<usize> = functions().filter(|f| f.name == name.as_str()).map(|f| f.params.len()).collect();
-        if call.passes_closure && !counts.is_empty() {
-            let error = fail!(Code::ScriptSyntax, "`{namespace}::{name}` is a script function and gets a closure");
-            return Some(error.hint("Rhai would look the closure's names up in the wrong file: pass plain values"));
-        }
-        mismatch(&format!("{namespace}::{name}"), &counts, given, functions().map(|f| f.name))
+    /// The module behind an alias of a file.
+    fn file_of(&self, file: &File, alias: &str) -> Option<&AST> {
+        file.aliases.get(alias).and_then(|target| self.files.get(target)).map(|file| &file.ast)
     }
 
     /// Functions of one name in two files: a closure could call the wrong one (Rhai 1.26 and later).
@@ -252,7 +228,8 @@ impl Check {
                 if RESERVED.contains(&function.name)
                     || MODULES.iter().any(|m| m.name.is_empty() && has(m, function.name))
                 {
-                    clashes.push((file.clone(), fail!(Code::ScriptSyntax, "`{}` is a word of pgrun", key.0)));
+                    let text = format!("`{}` is a word of pgrun and names nothing else", key.0);
+                    clashes.push((file.clone(), Error::new(Code::ScriptSyntax, text).hint("choose another name")));
                 }
                 if let Some(other) = seen.insert(key.clone(), file.clone()) {
                     let text = format!("the function `{}` stands in `{other}` and in `{file}`", key.0);
@@ -265,93 +242,10 @@ impl Check {
         }
     }
 
-    /// Two steps of one identity in the runbook itself, unless they stand in different branches.
-    fn check_duplicates(&mut self, main: &str) {
-        let Some(file) = self.files.get(main) else { return };
-        let mut seen: Vec<(&Vec<String>, &String, &scan::Word)> = vec![];
-        let mut doubled = vec![];
-        for word in file.scan.words.iter().filter(|word| matches!(word.kind.as_str(), "step" | "phase" | "poll")) {
-            let (Some(phases), Some(name), false) = (&word.phases, &word.name, word.has_key) else { continue };
-            let first = seen.iter().find(|(p, n, w)| *p == phases && *n == name && !apart(w, word));
-            if let Some((_, _, first)) = first {
-                let line = first.at.line().unwrap_or(0);
-                let text = format!("the name `{name}` was used in line {line}: two steps would share one identity");
-                doubled.push((word.at, Error::new(Code::StepRule, text).hint("give each step its own name")));
-            }
-            seen.push((phases, name, word));
-        }
-        for (at, error) in doubled {
-            self.find(main, at, error);
-        }
-    }
-
     fn find(&mut self, source: &str, at: Position, error: Error) {
         let (line, column) = (at.line().unwrap_or(0), at.position().unwrap_or(0));
         self.findings.push(Finding { source: source.to_owned(), line, column, error });
     }
-}
-
-/// Function names and how many arguments they take.
-type Known = BTreeMap<String, BTreeSet<usize>>;
-
-/// Functions that live in Rhai's language itself and so in no package.
-const BUILT_IN: &[(&str, &[usize])] = &[
-    ("print", &[1]),
-    ("debug", &[1]),
-    ("type_of", &[1]),
-    ("Fn", &[1]),
-    ("call", &[1, 2, 3, 4, 5, 6, 7, 8]),
-    ("curry", &[1, 2, 3, 4, 5, 6, 7, 8]),
-    ("is_shared", &[1]),
-    ("is_def_var", &[1]),
-    ("is_def_fn", &[2]),
-];
-
-fn known_functions(engine: &Engine) -> Known {
-    let plain = engine.collect_fn_metadata(
-        None,
-        |info| info.namespace.is_empty().then(|| (info.metadata.name.to_string(), info.metadata.num_params)),
-        true,
-    );
-    let mut known = Known::new();
-    for (name, count) in plain {
-        known.entry(name).or_default().insert(count);
-    }
-    for (name, counts) in BUILT_IN {
-        known.entry((*name).to_owned()).or_default().extend(*counts);
-    }
-    for method in MODULES.iter().flat_map(|module| module.methods) {
-        let (least, most) = method.arity();
-        known.entry(method.name.to_owned()).or_default().extend(least..=most);
-    }
-    known
-}
-
-fn mismatch<'a>(
-    name: &str,
-    counts: &BTreeSet<usize>,
-    given: usize,
-    names: impl Iterator<Item = &'a str>,
-) -> Option<Error> {
-    if counts.contains(&given) {
-        return None;
-    }
-    if counts.is_empty() {
-        let bare = name.rsplit("::").next().unwrap_or(name);
-        let error = fail!(Code::ScriptSyntax, "there is no function `{name}`");
-        return Some(match prose::nearest(bare, names) {
-            Some(near) => error.hint(format!("meant `{near}`?")),
-            None => error,
-        });
-    }
-    let wanted: Vec<String> = counts.iter().map(ToString::to_string).collect();
-    let wanted = wanted.join(" or ");
-    Some(fail!(Code::ScriptSyntax, "`{name}` got {}, wanted {wanted}", prose::count(given, "argument")))
-}
-
-/// True when two words stand in different branches of the same statement.
-fn apart(a: &scan::Word, b: &scan::Word) -> bool {
-    a.branches.iter().any(|branch| b.branches.contains(branch))
 }
 
 fn has(module: &crate::api::Module, name: &str) -> bool {
@@ -363,8 +257,10 @@ fn summary(doc: &str) -> String {
     lines.join(" ").trim().to_owned()
 }
 
-/// Rhai's poorest texts in plain words.
-fn clearer(error: Error) -> Error {
+/// Rhai's poorest texts in plain words; `line` is the line that the error stands in.
+fn clearer(error: Error, line: &str) -> Error {
+    let misused = RESERVED.iter().find(|word| line.split('.').skip(1).any(|after| starts_with_word(after, word)));
+    let named = RESERVED.iter().find(|word| line.contains(&format!("fn {word}")));
     match error.message() {
         text if text.starts_with("undefined variable") => {
             error.hint("functions do not see the script's variables: pass them as parameters")
@@ -372,11 +268,19 @@ fn clearer(error: Error) -> Error {
         text if text.ends_with("is a reserved keyword") => {
             error.hint("as the key of a map write it in quotes: #{ \"go\": 1 }; else choose another name")
         }
-        text if RESERVED.iter().any(|word| text.contains(&format!("'{word}'"))) => {
-            error.hint("`step phase confirm pause poll parallel` are words of pgrun and name nothing else")
-        }
-        _ => error,
+        _ => match (misused, named) {
+            (Some(word), _) => {
+                error.hint(format!("`{word}` is a word of pgrun and names nothing else; for a key write [\"{word}\"]"))
+            }
+            (None, Some(word)) => error.hint(format!("`{word}` is a word of pgrun and names nothing else")),
+            (None, None) => error,
+        },
     }
+}
+
+fn starts_with_word(text: &str, word: &str) -> bool {
+    let rest = text.trim_start().strip_prefix(word);
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 fn rhai_error(error: rhai::ParseError) -> Box<rhai::EvalAltResult> {

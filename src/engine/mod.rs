@@ -1,10 +1,13 @@
 //! From a file to a finished run: Rhai configured, runbooks found, checked, run, resumed, and their errors explained.
 
 pub mod build;
+mod calls;
 pub mod check;
 pub mod diagnostic;
 pub mod library;
 pub mod params;
+mod passwords;
+mod rules;
 pub mod run;
 mod scan;
 

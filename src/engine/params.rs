@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, path::Path};
 use rhai::{Dynamic, ImmutableString, Map};
 use serde_json::Value as Json;
 
+use super::passwords;
 use crate::{
     api::convert,
     base::{Code, Lsn, Redactor, Result, Secret, Value, prose, span},
     fail,
+    journal::RunState,
 };
 
 /// The declared parameters, in alphabetical order.
@@ -68,8 +70,8 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
     for (name, entry) in map {
         let Some(entry) = entry.clone().try_cast::<Map>() else {
             return Err(wrong(format!(
-                "the parameter `{name}` is declared by a {}, not by a map",
-                convert::type_word(&entry)
+                "the parameter `{name}` is declared by {}, not by a map",
+                convert::a_type(&entry)
             )));
         };
         if let Some(key) = entry.keys().find(|key| !["type", "help", "otherwise"].contains(&key.as_str())) {
@@ -86,7 +88,7 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         let otherwise = match entry.get("otherwise") {
             None => None,
             Some(value) => {
-                let json = convert::to_value(value, &format!("the default of `{name}`"))?.to_json();
+                let json = plain_json(&convert::to_value(value, &format!("the default of `{name}`"))?);
                 let read = (kind.read)(&json);
                 Some(
                     read.ok_or_else(|| wrong(format!("the default of `{name}` is {json}, which is no {}", kind.name)))?,
@@ -96,6 +98,16 @@ pub fn declaration(literal: Option<&Dynamic>) -> Result<Declaration> {
         declared.insert(name.to_string(), Parameter { kind, help, otherwise });
     }
     Ok(declared)
+}
+
+/// The JSON that a person would have given, without the journal's tags.
+fn plain_json(value: &Value) -> Json {
+    match value {
+        Value::Float(number) => Json::from(*number),
+        Value::List(items) => Json::Array(items.iter().map(plain_json).collect()),
+        Value::Map(map) => Json::Object(map.iter().map(|(key, value)| (key.clone(), plain_json(value))).collect()),
+        other => other.to_json(),
+    }
 }
 
 /// Parameters ready for a run.
@@ -148,11 +160,27 @@ impl Values {
         Ok(())
     }
 
-    /// Takes what the journal of a run holds.
-    pub fn read_journal(&mut self, params: &Json) {
-        for (name, value) in params.as_object().into_iter().flatten() {
-            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+    /// These values, which may only be those that held a password, with all others as the run's journal holds them.
+    ///
+    /// # Errors
+    /// `param_missing` for a password that was not given again, `refused` for any other value: a run keeps its parameters.
+    pub fn of_run(&self, run: &str, params: &Json, secret: &[String]) -> Result<Self> {
+        if let Some(name) = self.0.keys().find(|name| !secret.contains(name)) {
+            return Err(fail!(Code::Refused, "a resumed run keeps its parameters, and `{name}` held no password")
+                .hint("leave it out, or start a new run with another value"));
         }
+        if let Some(name) = secret.iter().find(|name| !self.0.contains_key(*name)) {
+            return Err(fail!(
+                Code::ParamMissing,
+                "the parameter `{name}` held a password, which the journal does not keep"
+            )
+            .hint(RunState::resume_command(run, None, secret)));
+        }
+        let mut all = self.clone();
+        for (name, value) in params.as_object().into_iter().flatten() {
+            all.0.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Ok(all)
     }
 
     /// Checks everything against the declaration.
@@ -177,16 +205,17 @@ impl Values {
             };
             let value = (parameter.kind.read)(json).ok_or_else(|| {
                 let kind = parameter.kind;
-                let got = if holds_password(json) { "***".into() } else { json.to_string() };
+                let got = if passwords::holds(json) { "***".into() } else { json.to_string() };
                 fail!(
                     Code::ParamType,
-                    "the parameter `{name}` is {got}, wanted a {} such as {}",
-                    kind.name,
+                    "the parameter `{name}` is {got}, wanted {} such as {}",
+                    convert::with_article(kind.name),
                     kind.example
                 )
             })?;
             given.take(name, parameter.kind, value, redactor)?;
         }
+        given.hide_known_secrets(redactor);
         Ok(given)
     }
 }
@@ -194,50 +223,30 @@ impl Values {
 impl Given {
     fn take(&mut self, name: &str, kind: &Kind, value: Json, redactor: &Redactor) -> Result<()> {
         let script = match kind.name {
-            "url" => {
-                let url = Secret::new(value.as_str().unwrap_or_default());
-                if holds_password(&value) {
-                    redactor.learn(&url);
-                    for password in passwords(url.expose()) {
-                        redactor.learn(&password);
-                    }
-                    self.secret.push(name.to_owned());
-                }
-                Dynamic::from(url)
-            }
+            "url" => Dynamic::from(Secret::new(value.as_str().unwrap_or_default())),
             "lsn" => Dynamic::from(value.as_str().unwrap_or_default().parse::<Lsn>()?),
-            _ => convert::to_dynamic(&Value::from_plain_json(&value)),
+            _ => passwords::conceal(&value),
         };
-        if !self.secret.iter().any(|secret| secret == name)
-            && let Json::Object(map) = &mut self.journal
-        {
+        self.script.insert(name.into(), script);
+        if passwords::learn(&value, redactor) {
+            self.secret.push(name.to_owned());
+        } else if let Json::Object(map) = &mut self.journal {
             map.insert(name.to_owned(), value);
         }
-        self.script.insert(name.into(), script);
         Ok(())
     }
-}
 
-/// The password in a URL, raw and decoded.
-fn passwords(url: &str) -> Vec<Secret> {
-    let Some(raw) = raw_password(url) else { return vec![] };
-    let decoded = form_urlencoded::parse(format!("p={}", raw.replace('+', "%2B")).as_bytes())
-        .next()
-        .map_or_else(String::new, |(_, value)| value.into_owned());
-    vec![Secret::new(raw), Secret::new(decoded)]
-}
-
-fn raw_password(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let in_authority =
-        authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
-    let in_query = || rest.split_once('?')?.1.split('&').find_map(|pair| pair.strip_prefix("password="));
-    in_authority.or_else(in_query).filter(|password| !password.is_empty())
-}
-
-fn holds_password(json: &Json) -> bool {
-    json.as_str().is_some_and(|text| raw_password(text).is_some())
+    /// Keeps out of the journal what another parameter has shown to be a secret.
+    fn hide_known_secrets(&mut self, redactor: &Redactor) {
+        let Json::Object(map) = &mut self.journal else { return };
+        let known = map.iter().filter(|(_, value)| redactor.finds(&value.to_string()));
+        let names: Vec<String> = known.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            map.shift_remove(&name);
+            self.secret.push(name);
+        }
+        self.secret.sort();
+    }
 }
 
 fn is_url(text: &str) -> bool {

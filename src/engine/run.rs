@@ -1,6 +1,6 @@
 //! Starting and resuming a run: one path from texts and parameters to an outcome.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rhai::Scope;
 
@@ -51,6 +51,8 @@ pub struct Outcome {
     pub status: Status,
     /// The journal's last hash.
     pub head: String,
+    /// What takes the run up again.
+    pub command: String,
     /// Why it stopped before its end.
     pub failure: Option<Diagnosis>,
 }
@@ -71,6 +73,7 @@ pub fn start(
     let new = NewRun {
         id,
         runbook: path.to_string_lossy().into_owned(),
+        main: loaded.main.clone(),
         sources: loaded.sources.clone(),
         params: given.journal,
         secret_params: given.secret,
@@ -80,29 +83,24 @@ pub fn start(
     Ok(execute(settings, &run, &loaded.main, &loaded.sources, given.script))
 }
 
-/// Takes a run up again, with the texts it began with.
+/// Takes a run up again, with the texts and parameters it began with.
+///
+/// # Errors
+/// Everything that is found before the run goes on: the journal is as it was.
 pub fn resume(settings: &Settings, name: &str, values: &Values) -> Result<Outcome, Refusal> {
     let folder = RunFolder::new(&settings.config.home);
-    let run = folder.resume(name, settings.redactor.clone())?;
+    let run = folder.open(name, settings.redactor.clone())?;
     let started = run.look(|state| state.started.clone());
-    let started = started.ok_or_else(|| fail!(Code::Internal, "a resumed run without a first record"))?;
-    let main = main_name(&started.runbook, run.sources());
-    let loaded = check::check_sources(&main, run.sources(), &settings.checking_host());
+    let started = started.ok_or_else(|| fail!(Code::Internal, "an opened run without a first record"))?;
+    let main = &started.main;
+    let loaded = check::check_sources(main, run.sources(), &settings.checking_host());
     refuse_findings(&loaded)?;
-    let mut values = values.clone();
-    values.read_journal(&started.params);
-    let given = values.check(&loaded.declaration, &settings.redactor).map_err(|error| {
-        match started.secret_params.iter().find(|name| error.message().contains(&format!("`{name}`"))) {
-            Some(name) if error.code() == Code::ParamMissing => {
-                fail!(Code::ParamMissing, "the parameter `{name}` held a password, which the journal does not keep")
-                    .hint(format!("pgrun resume {} --set {name}=..", run.id()))
-            }
-            _ => error,
-        }
-    })?;
+    let values = values.of_run(run.id(), &started.params, &started.secret_params)?;
+    let given = values.check(&loaded.declaration, &settings.redactor)?;
+    run.resume()?;
     settings.operator.tell(Notice::Warned(format!("run {} (resumed)", run.id())));
     let sources = run.sources().clone();
-    Ok(execute(settings, &run, &main, &sources, given.script))
+    Ok(execute(settings, &run, main, &sources, given.script))
 }
 
 /// Why a run did not begin.
@@ -152,13 +150,6 @@ fn refuse_findings(loaded: &Loaded) -> Result<(), Refusal> {
     Err(Refusal::Findings(loaded.findings.clone(), loaded.sources.clone()))
 }
 
-/// The runbook's canonical name among the kept texts: the longest one that its path ends in.
-fn main_name(runbook: &str, sources: &Sources) -> String {
-    let path = PathBuf::from(runbook);
-    let fits = sources.keys().filter(|name| !name.starts_with("std/") && path.ends_with(name));
-    fits.max_by_key(|name| name.len()).cloned().unwrap_or_else(|| runbook.to_owned())
-}
-
 /// Runs the script on a thread with a big stack, and writes how it ended.
 fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params: rhai::Map) -> Outcome {
     let host = settings.host(Some(run.clone()), params);
@@ -180,8 +171,8 @@ fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params
         (Ok(()), Err(error)) => Some(error.into()),
         (Err(diagnosis), _) => Some(diagnosis),
     };
-    let (status, head) = run.look(|state| (state.status, state.head.clone()));
-    Outcome { run: run.id().to_owned(), status, head, failure }
+    let (status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
+    Outcome { run: run.id().to_owned(), status, head, command, failure }
 }
 
 fn conclude(run: &Run, error: &Error) -> Result<()> {

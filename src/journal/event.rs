@@ -63,6 +63,8 @@ pub enum Event {
         /// How long the body took.
         ms: u64,
     },
+    /// The script caught the step's failure and went on: from now on a replay fails here again without running the body.
+    Caught,
     /// The step's undo clause is about to run.
     UndoIntent,
     /// The step is undone.
@@ -122,6 +124,7 @@ impl Event {
             Self::Intent => "intent",
             Self::Done { .. } => "done",
             Self::Failed { .. } => "failed",
+            Self::Caught => "caught",
             Self::UndoIntent => "undo_intent",
             Self::UndoDone => "undo_done",
             Self::UndoFailed { .. } => "undo_failed",
@@ -155,6 +158,8 @@ pub struct RunStarted {
     pub run: String,
     /// The runbook's path as it was given.
     pub runbook: String,
+    /// The runbook's name among the sources.
+    pub main: String,
     /// SHA-256 of the text of every source, by its canonical name.
     pub sources: BTreeMap<String, String>,
     /// Parameters as given and defaulted; secrets are references or absent.
@@ -205,6 +210,12 @@ pub struct Fault {
     /// True when the action may have taken effect.
     #[serde(default)]
     pub unknown: bool,
+    /// Where in the step's body it was raised: source and line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<(String, i64)>,
+    /// What the script's `catch` got, where it was not pgrun's own error: a replay raises the same value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thrown: Option<Json>,
 }
 
 impl From<&Error> for Fault {
@@ -215,6 +226,8 @@ impl From<&Error> for Fault {
             hint: error.hint_text().map(Into::into),
             details: error.details().iter().map(|(name, value)| (name.clone().into_owned(), value.clone())).collect(),
             unknown: error.is_unknown(),
+            place: None,
+            thrown: None,
         }
     }
 }
@@ -234,6 +247,18 @@ impl Fault {
         if self.unknown { error.unknown() } else { error }
     }
 }
+
+/// Masks secrets on their way into the journal.
+pub struct Masks<'a> {
+    /// For sentences: masks every known secret, at the price of words that look like one.
+    pub prose: &'a dyn Fn(&str) -> String,
+    /// For what a recovery reads back (keys, values, parameters, commands): masks only what cannot be anything but a
+    /// secret. A password such as `postgres` would otherwise turn the user `postgres` into stars on resume.
+    pub exact: &'a dyn Fn(&str) -> String,
+}
+
+/// The fields that hold sentences.
+const PROSE: [&str; 3] = ["message", "details", "text"];
 
 /// One line of the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -275,14 +300,15 @@ struct Line {
 }
 
 impl Record {
-    /// The line for the file, without the line feed, and its hash. `clean` masks secrets in every text of the body.
-    pub fn encode(&self, clean: &dyn Fn(&str) -> String) -> Result<(String, String)> {
+    /// The line for the file, without the line feed, and its hash.
+    pub fn encode(&self, masks: &Masks) -> Result<(String, String)> {
         let broken = |error: serde_json::Error| fail!(Code::Internal, "an event cannot be written as JSON: {error}");
         let event = serde_json::to_value(&self.event).map_err(broken)?;
         let kind = self.event.kind().to_owned();
         let mut body = event.get("body").cloned().unwrap_or(Json::Null);
-        clean_json(&mut body, clean);
-        let key = self.key.iter().map(|part| clean(part)).collect();
+        let values_are_exact = matches!(self.event, Event::Done { .. } | Event::RunStarted(_));
+        mask(&mut body, masks, !values_are_exact, false);
+        let key = self.key.iter().map(|part| (masks.exact)(part)).collect();
         let line = Line {
             v: FORMAT,
             seq: self.seq,
@@ -344,18 +370,27 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn clean_json(json: &mut Json, clean: &dyn Fn(&str) -> String) {
+/// Masks the texts of a body; `has_prose` tells whether its fields of that name hold sentences.
+fn mask(json: &mut Json, masks: &Masks, has_prose: bool, is_prose: bool) {
     match json {
-        Json::String(text) => *text = clean(text),
-        Json::Array(items) => items.iter_mut().for_each(|item| clean_json(item, clean)),
-        Json::Object(map) => map.values_mut().for_each(|item| clean_json(item, clean)),
+        Json::String(text) => *text = if is_prose { (masks.prose)(text) } else { (masks.exact)(text) },
+        Json::Array(items) => items.iter_mut().for_each(|item| mask(item, masks, has_prose, is_prose)),
+        Json::Object(map) => {
+            for (name, item) in map {
+                // What a script threw is read back as it was, whatever its keys are called.
+                let has_prose = has_prose && name != "thrown";
+                mask(item, masks, has_prose, has_prose && (is_prose || PROSE.contains(&name.as_str())));
+            }
+        }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, FIRST_PREV, How, Record};
+    use super::{Event, FIRST_PREV, Fault, How, Masks, Record};
+
+    const PLAIN: Masks = Masks { prose: &|text| text.to_owned(), exact: &|text| text.to_owned() };
 
     fn record(event: Event) -> Record {
         Record {
@@ -375,7 +410,7 @@ mod tests {
         let done = Event::Done { value: serde_json::json!({"id": "s,\"hash\":\"x"}), how: How::Ran, ms: 5 };
         for event in [done, Event::Intent, Event::Finished, Event::Noted { text: "é🙂".into() }] {
             let mut record = record(event);
-            let (line, hash) = record.encode(&|text| text.to_owned()).unwrap();
+            let (line, hash) = record.encode(&PLAIN).unwrap();
             record.hash = hash;
             assert_eq!(Record::decode(&line).unwrap(), record);
             assert!(line.contains(&format!("\"kind\":\"{}\"", record.event.kind())));
@@ -384,7 +419,7 @@ mod tests {
 
     #[test]
     fn any_changed_byte_is_found() {
-        let (line, _) = record(Event::Intent).encode(&|text| text.to_owned()).unwrap();
+        let (line, _) = record(Event::Intent).encode(&PLAIN).unwrap();
         for at in 0..line.len() {
             let mut bytes = line.clone().into_bytes();
             bytes[at] ^= 1;
@@ -392,5 +427,31 @@ mod tests {
                 assert!(Record::decode(&text).is_err(), "byte {at}: {text}");
             }
         }
+    }
+
+    /// A password that looks like a word is masked in sentences and nowhere else: what is read back must be as it was.
+    #[test]
+    fn sentences_are_masked_more_than_values() {
+        let masks = Masks { prose: &|text| text.replace("postgres", "***"), exact: &|text| text.to_owned() };
+        let user = serde_json::json!({ "user": "postgres", "message": "postgres", "text": ["postgres"] });
+        let line = |event| record(event).encode(&masks).unwrap().0;
+        assert!(!line(Event::Done { value: user.clone(), how: How::Ran, ms: 5 }).contains("***"));
+        let mut error = Fault {
+            code: "pg_auth".into(),
+            message: "postgres/postgres".into(),
+            hint: Some("pgrun resume postgres".into()),
+            details: [("detail".to_owned(), "postgres".to_owned())].into(),
+            unknown: false,
+            place: None,
+            thrown: None,
+        };
+        let failed = line(Event::Failed { error: error.clone(), ms: 1 });
+        assert!(
+            failed.contains("\"***/***\"")
+                && failed.contains("\"detail\":\"***\"")
+                && failed.contains("resume postgres")
+        );
+        error.thrown = Some(user);
+        assert_eq!(line(Event::Failed { error, ms: 1 }).matches("postgres").count(), 4);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     crash::CrashPoint,
-    event::{Event, FIRST_PREV, Key, Record},
+    event::{Event, FIRST_PREV, Key, Masks, Record},
     state::RunState,
 };
 use crate::{
@@ -110,7 +110,9 @@ impl Journal for JournalFile {
             prev,
             hash: String::new(),
         };
-        let (mut line, hash) = record.encode(&|text| self.redactor.clean(text).into_owned())?;
+        let prose = |text: &str| self.redactor.clean(text).into_owned();
+        let exact = |text: &str| if self.redactor.finds(text) { prose(text) } else { text.to_owned() };
+        let (mut line, hash) = record.encode(&Masks { prose: &prose, exact: &exact })?;
         record.hash = hash;
         self.state.next(&record)?;
         self.crash.pass(true, &record.event, key);
@@ -197,6 +199,7 @@ mod tests {
         let started = RunStarted {
             run: "r".into(),
             runbook: "r.rhai".into(),
+            main: "r.rhai".into(),
             sources: std::collections::BTreeMap::new(),
             params: serde_json::Value::Null,
             secret_params: vec![],

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,11 @@ impl Holder {
     }
 }
 
+/// How often a taken lock is looked at again before it counts as taken.
+const LOOKS: u32 = 5;
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// The lock of a run. The kernel lets it go when the process ends, however it ends.
 pub struct RunLock {
     _file: File,
@@ -52,6 +58,7 @@ impl RunLock {
     /// `locked` naming user, host, process and time.
     pub fn take(path: &Path, run: &str) -> Result<Self> {
         let io = |error: std::io::Error| fail!(Code::Locked, "the lock `{}` cannot be used: {error}", path.display());
+        let mut looks = 0;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -60,7 +67,17 @@ impl RunLock {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
-        match file.try_lock() {
+        // `is_held` holds the lock for a moment when somebody lists the runs.
+        let taken = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                    looks += 1;
+                    clock::sleep_blocking(LOOK_EVERY);
+                }
+                taken => break taken,
+            }
+        };
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -106,11 +123,14 @@ impl Claims {
         let io =
             |error: std::io::Error| fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}");
         fs::create_dir_all(&self.folder).map_err(io)?;
+        // One claim at a time: between reading that a holder's run is over and taking its place, nobody else may do so.
+        let turn = File::options().create(true).append(true).open(self.folder.join("turn")).map_err(io)?;
+        turn.lock().map_err(io)?;
         let path = self.path(target);
         let mine = serde_json::to_string(&Holder::new(run, target)).unwrap_or_default();
         // The claim is complete before it has its name: a process that dies in between leaves no half claim.
         let draft = self.folder.join(format!("{run}.{}.draft", std::process::id()));
-        fs::write(&draft, &mine).map_err(io)?;
+        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).map_err(io)?;
         let linked = loop {
             match fs::hard_link(&draft, &path) {
                 Ok(()) => break Ok(()),
@@ -137,6 +157,7 @@ impl Claims {
             }
         };
         fs::remove_file(&draft).map_err(io)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io)?;
         linked
     }
 
@@ -175,7 +196,41 @@ mod tests {
         assert!(claims.claim("arn:blue", "three", |_| false).is_err(), "two still holds it");
         claims.release("two", &["arn:blue".into()]);
         claims.claim("arn:blue", "three", |_| false).unwrap();
-        assert_eq!(std::fs::read_dir(home.path().join("claims")).unwrap().count(), 1, "no drafts are left");
+        assert_eq!(std::fs::read_dir(home.path().join("claims")).unwrap().count(), 2, "no drafts are left");
+    }
+
+    /// Taking the place of a run that is over is one act: of many that try at once, in one process or several, one wins.
+    #[test]
+    fn one_of_many_takes_a_place_that_became_free() {
+        let home = tempfile::tempdir().unwrap();
+        let claims = Claims::new(home.path());
+        for round in 0..20 {
+            let target = format!("arn:{round}");
+            claims.claim(&target, "over", |_| false).unwrap();
+            let winners = std::thread::scope(|threads| {
+                let claim = |n: usize| claims.claim(&target, &format!("run {n}"), |run| run == "over").is_ok();
+                let tries: Vec<_> = (0..8).map(|n| threads.spawn(move || claim(n))).collect();
+                tries.into_iter().map(|one| one.join().unwrap()).filter(|won| *won).count()
+            });
+            assert_eq!(winners, 1);
+        }
+    }
+
+    /// Two branches of one run claim different targets at the same time.
+    #[test]
+    fn branches_of_a_run_claim_at_the_same_time() {
+        let home = tempfile::tempdir().unwrap();
+        let claims = Claims::new(home.path());
+        std::thread::scope(|threads| {
+            for n in 0..8 {
+                let claims = &claims;
+                threads.spawn(move || claims.claim(&format!("arn:{n}"), "run", |_| false).unwrap());
+            }
+        });
+        for n in 0..8 {
+            let refused = claims.claim(&format!("arn:{n}"), "other", |_| false).unwrap_err();
+            assert!(refused.message().starts_with(&format!("`arn:{n}` is claimed")), "{refused:?}");
+        }
     }
 
     #[test]

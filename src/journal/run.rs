@@ -33,6 +33,8 @@ pub struct NewRun {
     pub id: Option<String>,
     /// The runbook's path as it was given.
     pub runbook: String,
+    /// The runbook's name among the texts.
+    pub main: String,
     /// All texts, the runbook's own included.
     pub sources: Sources,
     /// Parameters without secrets.
@@ -74,6 +76,7 @@ impl RunFolder {
         let started = RunStarted {
             run: id.clone(),
             runbook: new.runbook,
+            main: new.main,
             sources: digests,
             params: new.params,
             secret_params: new.secret_params,
@@ -81,33 +84,31 @@ impl RunFolder {
             person: Person::here(),
         };
         journal.append(&[], 0, Event::RunStarted(started))?;
-        Ok(Run::new(self.clone(), id, new.sources, lock, journal))
+        Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
     }
 
-    /// Takes a run up again: locked, checked, its texts loaded, a `resumed` record written.
-    pub fn resume(&self, name: &str, redactor: Redactor) -> Result<Run> {
+    /// Opens a run to take it up again: locked, checked, its texts loaded. Nothing is written before [`Run::resume`].
+    pub fn open(&self, name: &str, redactor: Redactor) -> Result<Run> {
         let id = self.find(name)?;
         let folder = self.path(&id);
         let lock = RunLock::take(&folder.join("lock"), &id)?;
-        let (mut journal, note) = JournalFile::open(&folder.join("journal.jsonl"), redactor)?;
-        let Some(started) = journal.state().started.clone() else {
-            return Err(fail!(
-                Code::NoSuchRun,
-                "the run `{id}` died before its first record: there is nothing to resume"
-            )
-            .hint(format!("start it anew: `pgrun {}`", "RUNBOOK")));
+        let unborn = || {
+            fail!(Code::NoSuchRun, "the run `{id}` died before its first record: there is nothing to resume")
+                .hint("start the runbook anew, with another `--run-id` if one was given")
         };
+        let path = folder.join("journal.jsonl");
+        if !path.exists() {
+            return Err(unborn());
+        }
+        let (journal, note) = JournalFile::open(&path, redactor)?;
+        let started = journal.state().started.clone().ok_or_else(unborn)?;
         if journal.state().status == Status::Done {
             return Err(
                 fail!(Code::Refused, "the run `{id}` is done").hint(format!("look at it with `pgrun show {id}`"))
             );
         }
         let sources = sources::load(&folder.join("sources"), &started.sources)?;
-        journal.append(&[], 0, Event::Resumed(Person::here()))?;
-        if let Some(text) = note {
-            journal.append(&[], 0, Event::Noted { text })?;
-        }
-        Ok(Run::new(self.clone(), id, sources, lock, journal))
+        Ok(Run::new(self.clone(), id, sources, lock, journal, note))
     }
 
     /// The id that a name means: itself, or the only run that contains it; `last` is the newest one.
@@ -184,14 +185,39 @@ struct Inner {
     sources: Sources,
     claims: Claims,
     journal: Mutex<Box<dyn Journal>>,
+    /// What was found when the journal was opened and is not noted in it yet.
+    note: Option<String>,
     _lock: RunLock,
 }
 
 impl Run {
-    fn new(folder: RunFolder, id: String, sources: Sources, lock: RunLock, journal: JournalFile) -> Self {
+    fn new(
+        folder: RunFolder,
+        id: String,
+        sources: Sources,
+        lock: RunLock,
+        journal: JournalFile,
+        note: Option<String>,
+    ) -> Self {
         let claims = Claims::new(&folder.home);
         let journal: Mutex<Box<dyn Journal>> = Mutex::new(Box::new(journal));
-        Self { inner: Arc::new(Inner { folder, id, sources, claims, journal, _lock: lock }) }
+        Self { inner: Arc::new(Inner { folder, id, sources, claims, journal, note, _lock: lock }) }
+    }
+
+    /// Begins a new epoch of an opened run.
+    ///
+    /// # Errors
+    /// `claimed` when another run has one of its targets meanwhile.
+    pub fn resume(&self) -> Result<()> {
+        // A claim whose file went lost since (a power cut, a cleaned folder) might have been taken by another run.
+        for target in self.look(|state| state.claims.clone()) {
+            self.inner.claims.claim(&target, self.id(), |run| self.inner.folder.is_over(run))?;
+        }
+        self.write(&Key::new(), 0, Event::Resumed(Person::here()))?;
+        match &self.inner.note {
+            Some(text) => self.write(&Key::new(), 0, Event::Noted { text: text.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The run's id.

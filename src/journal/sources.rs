@@ -34,6 +34,7 @@ pub fn keep(folder: &Path, sources: &Sources) -> Result<BTreeMap<String, String>
         fs::write(&path, text).and_then(|()| fs::File::open(&path)?.sync_all()).map_err(io)?;
         digests.insert(name.clone(), digest);
     }
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     Ok(digests)
 }
 

@@ -37,8 +37,6 @@ pub struct RunState {
     pub head: String,
     /// Why the run stopped, if it did.
     pub stopped: Option<Fault>,
-    /// Steps that failed, as long as nothing was begun after them.
-    open_failures: Vec<Key>,
 }
 
 /// Where a run stands.
@@ -84,8 +82,8 @@ pub struct StepRecord {
     pub epoch: u32,
     /// How long the body took, when it ended.
     pub ms: Option<u64>,
-    /// True when the run went on after this failure: a replay fails here again without running the body.
-    pub overtaken: bool,
+    /// True when the script caught this failure and went on: a replay fails here again without running the body.
+    pub caught: bool,
 }
 
 /// What came of a step.
@@ -177,8 +175,15 @@ impl RunState {
         if record.epoch != self.epoch + u32::from(resumes || starts) {
             return Err(illegal(format!("the journal is in epoch {}, the record in {}", self.epoch, record.epoch)));
         }
-        if self.status == Status::Done && !matches!(record.event, Event::Noted { .. }) {
-            return Err(illegal("the run is done".into()));
+        match self.status {
+            Status::Running => {}
+            Status::Done => return Err(illegal("the run is done".into())),
+            stopped if !resumes => return Err(illegal(format!("the run is {} and was not resumed", stopped.name()))),
+            _ => {}
+        }
+        let undoes = matches!(record.event, Event::UndoIntent | Event::UndoDone | Event::UndoFailed { .. });
+        if let Some(phase) = self.phase_not_entered(&record.key).filter(|_| !undoes) {
+            return Err(illegal(format!("the phase `{}` is not entered", key_text(phase))));
         }
         self.apply(record).map_err(illegal)?;
         self.seq = record.seq;
@@ -191,6 +196,24 @@ impl RunState {
     #[must_use]
     pub fn step(&self, key: &[String]) -> Option<&StepRecord> {
         self.steps.get(key).filter(|step| step.state != StepState::Void)
+    }
+
+    /// The command that takes a run up again: an answer to a gate if one is waited for, and a place for every parameter
+    /// that held a password.
+    #[must_use]
+    pub fn resume_command(run: &str, answer: Option<&str>, secret_params: &[String]) -> String {
+        let answer = answer.map_or_else(String::new, |answer| format!(" --answer {answer}"));
+        let sets: Vec<String> = secret_params.iter().map(|name| format!(" --set {name}=..")).collect();
+        let sets = sets.concat();
+        format!("pgrun resume {run}{answer}{sets}")
+    }
+
+    /// As [`RunState::resume_command`], for this run.
+    #[must_use]
+    pub fn command(&self, answer: Option<&str>) -> String {
+        let none = (String::new(), vec![]);
+        let (run, secret) = self.started.as_ref().map_or(none, |it| (it.run.clone(), it.secret_params.clone()));
+        Self::resume_command(&run, answer, &secret)
     }
 
     /// The attempt that the next intent of this step will be.
@@ -221,7 +244,6 @@ impl RunState {
                 if self.gates.get(gate).is_some_and(|entry| entry.answer.is_some()) {
                     return Err(format!("the gate `{gate}` is answered already"));
                 }
-                self.overtake(&record.key);
                 let entry = self.gates.entry(gate.clone()).or_default();
                 entry.text.clone_from(text);
                 entry.shown.clone_from(shown);
@@ -241,17 +263,20 @@ impl RunState {
                 };
                 self.stopped = Some(error.clone());
             }
-            Event::Finished => {
-                if let Some(key) = self.phases.iter().find(|(_, p)| p.state == PhaseState::Entered).map(|(key, _)| key)
-                {
-                    return Err(format!("the phase `{}` was not left", key_text(key)));
-                }
-                self.status = Status::Done;
-            }
+            // A phase that failed and was caught stays entered: that is no hindrance.
+            Event::Finished => self.status = Status::Done,
             Event::Entered | Event::Left | Event::Voided { .. } => self.move_phase(record)?,
+            Event::Caught => self.catch(&record.key)?,
             _ => self.move_step(record)?,
         }
         Ok(())
+    }
+
+    /// The outermost phase around a key that is left or void: nothing can happen in it.
+    fn phase_not_entered<'a>(&self, key: &'a [String]) -> Option<&'a [String]> {
+        let around = (1..key.len()).map(|end| &key[..end]);
+        // A branch of `parallel` is part of the key and no phase.
+        around.into_iter().find(|outer| self.phase(outer).is_some_and(|state| state != PhaseState::Entered))
     }
 
     fn move_phase(&mut self, record: &Record) -> Result<(), String> {
@@ -266,10 +291,8 @@ impl RunState {
             (Event::Voided { .. }, Some(PhaseRecord { state: PhaseState::Entered, .. })) => PhaseState::Void,
             (_, _) => return Err(format!("the phase `{name}` is not entered")),
         };
-        match state {
-            PhaseState::Void => self.void_below(&record.key),
-            PhaseState::Left => self.overtake(&record.key),
-            PhaseState::Entered => {}
+        if state == PhaseState::Void {
+            self.void_below(&record.key);
         }
         self.phases.insert(record.key.clone(), PhaseRecord { state, epoch: record.epoch });
         Ok(())
@@ -278,7 +301,7 @@ impl RunState {
     fn void_below(&mut self, phase: &[String]) {
         for (_, step) in self.steps.iter_mut().filter(|(key, _)| key.starts_with(phase)) {
             step.state = StepState::Void;
-            step.overtaken = false;
+            step.caught = false;
         }
         for (_, inner) in self.phases.iter_mut().filter(|(key, _)| key.starts_with(phase)) {
             inner.state = PhaseState::Void;
@@ -296,36 +319,36 @@ impl RunState {
         let begun = was_begun || matches!(record.event, Event::Intent);
         let attempt = before.map_or(0, |step| step.attempt);
         let old = before.map(|step| &step.state);
+        let is_running = before.is_some_and(|step| step.epoch == record.epoch) && record.attempt == attempt;
+        let was_caught = before.is_some_and(|step| step.caught);
         let (state, ms) = match (&record.event, old) {
+            (_, Some(StepState::Failed(_))) if was_caught && !matches!(record.event, Event::UndoIntent) => {
+                return Err(format!("the run went on after `{name}` failed"));
+            }
             (Event::Intent, Some(StepState::Begun)) if before.is_some_and(|step| step.epoch == record.epoch) => {
                 return Err(format!("the step `{name}` is running already"));
             }
-            (Event::Intent, Some(StepState::Failed(_))) if before.is_some_and(|step| step.overtaken) => {
-                return Err(format!("the run went on after `{name}` failed"));
-            }
-            (
-                Event::Intent,
-                None | Some(StepState::Begun | StepState::Failed(_) | StepState::Undone | StepState::Void),
-            ) => {
+            (Event::Intent, None | Some(StepState::Begun | StepState::Failed(_) | StepState::Void)) => {
                 if record.attempt != attempt + 1 {
                     return Err(format!("attempt {} of `{name}` follows attempt {attempt}", record.attempt));
                 }
                 (StepState::Begun, None)
             }
-            (Event::Done { value, how: How::Ran, ms }, Some(StepState::Begun)) if record.attempt == attempt => {
+            (Event::Done { value, how: How::Ran, ms }, Some(StepState::Begun)) if is_running => {
                 (StepState::Done { value: value.clone(), how: How::Ran }, Some(*ms))
             }
+            (Event::Done { value, how: How::Looked, ms }, None | Some(StepState::Failed(_) | StepState::Void)) => {
+                (StepState::Done { value: value.clone(), how: How::Looked }, Some(*ms))
+            }
             (
-                Event::Done { value, how: how @ (How::Looked | How::Checked | How::Verified), ms },
-                None | Some(StepState::Begun | StepState::Failed(_) | StepState::Undone | StepState::Void),
+                Event::Done { value, how: how @ (How::Checked | How::Verified), ms },
+                None | Some(StepState::Begun | StepState::Failed(_) | StepState::Void),
             ) => (StepState::Done { value: value.clone(), how: *how }, Some(*ms)),
-            (Event::Failed { error, ms }, Some(StepState::Begun)) if record.attempt == attempt => {
+            (Event::Failed { error, ms }, Some(StepState::Begun)) if is_running => {
                 (StepState::Failed(error.clone()), Some(*ms))
             }
             // A body that only read has no intent; its failure is definite, and is kept for the replay of a `try`.
-            (Event::Failed { error, ms }, None | Some(StepState::Failed(_) | StepState::Undone | StepState::Void))
-                if !error.unknown && before.is_none_or(|step| !step.overtaken) =>
-            {
+            (Event::Failed { error, ms }, None | Some(StepState::Failed(_) | StepState::Void)) if !error.unknown => {
                 (StepState::Failed(error.clone()), Some(*ms))
             }
             (Event::UndoIntent, Some(StepState::Begun | StepState::Failed(_))) => (StepState::Undoing(None), None),
@@ -342,139 +365,23 @@ impl RunState {
                 return Err(format!("the step `{name}` is {was} (attempt {attempt})"));
             }
         };
-        if matches!(record.event, Event::Intent | Event::Done { .. }) {
-            self.overtake(&record.key);
-        }
         if is_new {
             self.order.push(record.key.clone());
         }
-        if matches!(state, StepState::Failed(_)) {
-            self.open_failures.push(record.key.clone());
-        }
         let attempt = record.attempt.max(attempt);
-        let step = StepRecord { state, attempt, begun, epoch: record.epoch, ms, overtaken: false };
+        let step = StepRecord { state, attempt, begun, epoch: record.epoch, ms, caught: false };
         self.steps.insert(record.key.clone(), step);
         Ok(())
     }
 
-    /// Whatever failed before this event was caught by the script, which went on.
-    fn overtake(&mut self, by: &[String]) {
-        for key in std::mem::take(&mut self.open_failures) {
-            if key == by {
-                self.open_failures.push(key);
-            } else if let Some(step) = self.steps.get_mut(&key) {
-                step.overtaken = matches!(step.state, StepState::Failed(_));
+    fn catch(&mut self, key: &[String]) -> Result<(), String> {
+        let name = key_text(key);
+        match self.steps.get_mut(key) {
+            Some(step) if matches!(step.state, StepState::Failed(_)) && !step.caught => {
+                step.caught = true;
+                Ok(())
             }
+            step => Err(format!("the step `{name}` is {}", step.map_or("not begun", |step| step.state.name()))),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Event, Record, RunState};
-    use crate::journal::{
-        Fault, How,
-        event::{FIRST_PREV, Person, RunStarted},
-    };
-
-    fn started() -> Event {
-        Event::RunStarted(RunStarted {
-            run: "r".into(),
-            runbook: "r.rhai".into(),
-            sources: std::collections::BTreeMap::new(),
-            params: serde_json::Value::Null,
-            secret_params: vec![],
-            pgrun: "0".into(),
-            person: Person::here(),
-        })
-    }
-
-    fn fault() -> Fault {
-        Fault {
-            code: "pg_sql".into(),
-            message: "no".into(),
-            hint: None,
-            details: std::collections::BTreeMap::new(),
-            unknown: false,
-        }
-    }
-
-    fn done() -> Event {
-        Event::Done { value: serde_json::json!(1), how: How::Ran, ms: 1 }
-    }
-
-    /// Plays events `(epoch, key, attempt, event)` and gives the first refusal.
-    fn play(events: &[(u32, &str, u32, Event)]) -> Result<RunState, String> {
-        let mut state = RunState::default();
-        for (seq, (epoch, key, attempt, event)) in (1..).zip(events) {
-            let record = Record {
-                seq,
-                epoch: *epoch,
-                at: String::new(),
-                key: key.split('/').filter(|part| !part.is_empty()).map(Into::into).collect(),
-                attempt: *attempt,
-                event: event.clone(),
-                prev: FIRST_PREV.into(),
-                hash: String::new(),
-            };
-            state.next(&record).map_err(|error| error.to_string())?;
-        }
-        Ok(state)
-    }
-
-    fn resumed() -> Event {
-        Event::Resumed(Person::here())
-    }
-
-    #[test]
-    fn a_step_is_never_done_twice_and_never_without_an_intent() {
-        let begin = (1, "", 0, started());
-        assert!(play(&[begin.clone(), (1, "a", 1, Event::Intent), (1, "a", 1, done())]).is_ok());
-        assert!(play(&[begin.clone(), (1, "a", 1, done())]).is_err());
-        assert!(play(&[begin.clone(), (1, "a", 1, Event::Intent), (1, "a", 1, Event::Intent)]).is_err());
-        let twice = [begin, (1, "a", 1, Event::Intent), (1, "a", 1, done()), (1, "a", 2, Event::Intent)];
-        assert!(play(&twice).unwrap_err().contains("is done"), "a done step has no second intent");
-    }
-
-    #[test]
-    fn a_failure_that_the_script_survived_stays_a_failure() {
-        let failed = Event::Failed { error: fault(), ms: 1 };
-        let mut history =
-            vec![(1, "", 0, started()), (1, "a", 1, Event::Intent), (1, "a", 1, failed), (2, "", 0, resumed())];
-        let mut again = history.clone();
-        again.push((2, "a", 2, Event::Intent));
-        assert!(play(&again).is_ok(), "the last failure may be tried again");
-        history.insert(3, (1, "b", 1, Event::Intent));
-        history.push((2, "a", 2, Event::Intent));
-        assert!(play(&history).unwrap_err().contains("went on"));
-    }
-
-    #[test]
-    fn undoing_a_phase_voids_everything_below_it() {
-        let voided = Event::Voided { cause: fault() };
-        let history = [
-            (1, "", 0, started()),
-            (1, "w", 0, Event::Entered),
-            (1, "w/a", 1, Event::Intent),
-            (1, "w/a", 1, done()),
-            (1, "w/a", 0, Event::UndoIntent),
-            (1, "w/a", 0, Event::UndoDone),
-            (1, "w", 0, voided),
-            (2, "", 0, resumed()),
-            (2, "w", 0, Event::Entered),
-            (2, "w/a", 2, Event::Intent),
-        ];
-        let state = play(&history[..7]).unwrap();
-        assert!(state.step(&["w".into(), "a".into()]).is_none());
-        assert!(play(&history).is_ok());
-    }
-
-    #[test]
-    fn epochs_order_and_ends_are_kept() {
-        let begin = (1, "", 0, started());
-        assert!(play(&[(1, "a", 1, Event::Intent)]).is_err(), "the first event is run_started");
-        assert!(play(&[begin.clone(), (1, "", 0, resumed())]).is_err(), "a resume is a new epoch");
-        assert!(play(&[begin.clone(), (1, "p", 0, Event::Entered), (1, "", 0, Event::Finished)]).is_err());
-        assert!(play(&[begin, (1, "", 0, Event::Finished), (1, "a", 1, Event::Intent)]).is_err());
     }
 }

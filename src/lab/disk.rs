@@ -2,9 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown},
     path::{Path, PathBuf},
 };
+
+use nix::fcntl::OFlag;
 
 use super::postgres::ServerUser;
 use crate::{
@@ -49,9 +51,23 @@ pub(crate) fn write_file(path: &Path, text: &[u8], mode: u32, owner: Option<&Ser
         .open(&temporary)
         .map_err(failed("write", &temporary))?;
     io::Write::write_all(&mut file, text).map_err(failed("write", &temporary))?;
-    set_mode(&temporary, mode)?;
-    give_to(&temporary, owner)?;
+    // By the open file, not by its name: the folder may belong to the server's user, who could put a link there.
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of", &temporary))?;
+    if let Some(user) = owner {
+        fchown(&file, Some(user.uid), Some(user.gid)).map_err(failed("change the owner of", &temporary))?;
+    }
     fs::rename(&temporary, path).map_err(failed("replace", path))
+}
+
+/// Opens a log for writing at its end, and never through a link; the server's user shall own it.
+pub(crate) fn append_to(path: &Path, owner: Option<&ServerUser>) -> Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = options.open(path).map_err(failed("open", path))?;
+    if let Some(user) = owner {
+        fchown(&file, Some(user.uid), Some(user.gid)).map_err(failed("change the owner of", path))?;
+    }
+    Ok(file)
 }
 
 /// Removes a file; one that is not there is no error.

@@ -80,6 +80,8 @@ pub(crate) enum Work {
     Create { verifier: String, database: Option<String> },
     /// A copy of the snapshot with this identifier is started.
     Restore { snapshot: String },
+    /// The first backup of what is new. Clients may be at work meanwhile.
+    Backup,
     /// Stop and removal, after a last snapshot if one was asked for.
     Delete { final_snapshot: Option<String> },
     /// What `ModifyDBInstance` asked for.

@@ -18,6 +18,7 @@
 //! - There is no TLS, so `rds.force_ssl` is 0 by default.
 //! - `Endpoint` is 127.0.0.1 with the port that the server really has, whatever `Port` asked for. It stays through
 //!   restarts unless somebody else takes the port meanwhile.
+//! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
 //! - A snapshot shows what a killed process leaves, not what a power cut leaves: what was written is in it, synced or
 //!   not.

@@ -160,7 +160,7 @@ pub async fn open(session: &Session, decision: &Decision) -> Result<Admitted> {
         .hint("decide first"));
     }
     let roles = Value::from(decision.roles.clone());
-    session.record("SELECT opened, missing FROM pgrun.admit($1::text[])", &[roles]).await
+    Admitted::from_map(&session.one("SELECT opened, missing FROM pgrun.admit($1::text[])", &[roles]).await?)
 }
 
 /// Takes LOGIN from everybody but the exceptions on a fresh copy, and ends their sessions. To be called right after

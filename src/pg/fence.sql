@@ -157,6 +157,10 @@ BEGIN
             END;
         END LOOP;
         EXIT WHEN clock_timestamp() > deadline;
+        -- Whoever started this may be dead, and somebody else may have opened the server: then these are no strays.
+        IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = ANY (of_roles) AND r.rolcanlogin) THEN
+            RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = 'the server was opened again while its sessions were ended';
+        END IF;
         PERFORM pg_sleep(0.001);
     END LOOP;
     ended := cardinality(told);

@@ -91,6 +91,35 @@ struct Prepared {
     columns: Vec<Column>,
 }
 
+/// What is asked of a connection. Plain data instead of a closure: the futures of closures that borrow are not `Send`.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    /// A statement's rows, at most `limit` of them.
+    Rows { wraps: bool, values: &'a [Value], limit: usize },
+    /// A statement, and how many rows it touched.
+    Count { values: &'a [Value] },
+    /// Statements without values.
+    Simple,
+    /// Lines for a COPY.
+    CopyIn { lines: &'a str },
+}
+
+/// What a connection answered.
+pub(super) enum Reply {
+    Rows(Vec<Map>),
+    Count(u64),
+}
+
+impl Reply {
+    /// How many rows were touched or given.
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Rows(rows) => u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            Self::Count(number) => number,
+        }
+    }
+}
+
 /// What is done with the rows of a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -123,7 +152,7 @@ impl Link {
     pub(super) async fn open(target: &Target, application: &str, notices: Notices) -> Result<Self> {
         let tls = tls::connector(target)?;
         let config = config(target, application);
-        let opening = clock::within(target.connect_timeout, config.connect(tls.clone())).await;
+        let opening = clock::within(target.connect_timeout, Box::pin(config.connect(tls.clone()))).await;
         let (client, connection) =
             opening.ok_or_else(|| failure::too_slow(target))?.map_err(|error| failure::connecting(target, &error))?;
         let version = connection.parameter("server_version").unwrap_or_default();
@@ -147,6 +176,16 @@ impl Link {
         matches!(clock::within(FAREWELL, self.client.check_connection()).await, Some(Ok(())))
     }
 
+    /// Does one request.
+    pub(super) async fn perform(&mut self, sql: &str, request: Request<'_>) -> Result<Reply, Failure> {
+        match request {
+            Request::Rows { wraps, values, limit } => self.rows(sql, wraps, values, limit).await.map(Reply::Rows),
+            Request::Count { values } => self.count(sql, values).await.map(Reply::Count),
+            Request::Simple => self.simple(sql).await.map(|()| Reply::Count(0)).map_err(Failure::Amid),
+            Request::CopyIn { lines } => self.copy_in(sql, lines).await.map(Reply::Count).map_err(Failure::Amid),
+        }
+    }
+
     /// Runs statements by the simple protocol; their rows are not read.
     pub(super) async fn simple(&mut self, sql: &str) -> Result<(), tokio_postgres::Error> {
         let outcome = self.client.batch_execute(sql).await;
@@ -155,13 +194,7 @@ impl Link {
     }
 
     /// Runs a statement and brings its rows over, at most `limit` of them; further ones are read and forgotten.
-    pub(super) async fn rows(
-        &mut self,
-        sql: &str,
-        wraps: bool,
-        values: &[Value],
-        limit: usize,
-    ) -> Result<Vec<Map>, Failure> {
+    async fn rows(&mut self, sql: &str, wraps: bool, values: &[Value], limit: usize) -> Result<Vec<Map>, Failure> {
         let prepared = self.prepare(sql, Answer::Read { wraps }).await?;
         let params = param::bind(values, prepared.statement.params()).map_err(Failure::Here)?;
         let stream = self.client.query_raw(&prepared.statement, params).await.map_err(Failure::Amid)?;
@@ -182,7 +215,7 @@ impl Link {
     }
 
     /// Runs a statement and counts the rows it touched.
-    pub(super) async fn count(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
+    async fn count(&mut self, sql: &str, values: &[Value]) -> Result<u64, Failure> {
         let prepared = self.prepare(sql, Answer::Counted).await?;
         let params = param::bind(values, prepared.statement.params()).map_err(Failure::Here)?;
         let touched = self.client.execute_raw(&prepared.statement, params).await.map_err(Failure::Amid)?;
@@ -191,11 +224,11 @@ impl Link {
     }
 
     /// Sends `lines` to a `COPY .. FROM STDIN`.
-    pub(super) async fn copy_in(&mut self, sql: &str, lines: String) -> Result<u64, tokio_postgres::Error> {
+    async fn copy_in(&mut self, sql: &str, lines: &str) -> Result<u64, tokio_postgres::Error> {
         use futures_util::SinkExt as _;
         let sink = self.client.copy_in::<_, std::io::Cursor<Vec<u8>>>(sql).await?;
         let mut sink = std::pin::pin!(sink);
-        sink.send(std::io::Cursor::new(lines.into_bytes())).await?;
+        sink.send(std::io::Cursor::new(lines.as_bytes().to_vec())).await?;
         let rows = sink.finish().await?;
         self.used = clock::instant();
         Ok(rows)

@@ -4,7 +4,10 @@
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
 //! the apply worker. The SQL stands in `own.sql` and `fence.sql`.
 
-use super::{record::record, session::Session};
+use super::{
+    record::{Record as _, record},
+    session::Session,
+};
 use crate::{
     base::{Code, Error, Lsn, Result, Value, ident},
     fail,
@@ -24,7 +27,7 @@ record! {
     pub struct Mark {
         /// A UUID.
         pub id: String,
-        /// `first` (M1, before the snapshot), `second` (M2, after it), `heartbeat`, or what the caller says.
+        /// `heartbeat`, or what the caller calls it: `M1` before the snapshot, `M2` after it.
         pub kind: String,
         /// The insert position before the row was written: everything of its transaction lies behind it.
         pub lsn: Lsn,
@@ -43,10 +46,6 @@ record! {
     }
 }
 
-/// The kind of the marker before the snapshot, M1.
-pub const FIRST: &str = "first";
-/// The kind of the marker after the snapshot, M2.
-pub const SECOND: &str = "second";
 /// The kind of the markers in between.
 pub const HEARTBEAT: &str = "heartbeat";
 
@@ -80,6 +79,12 @@ pub async fn is_installed(session: &Session) -> Result<bool> {
 /// # Errors
 /// `refused` while a fence stands on this server: its record is the only way back.
 pub async fn remove(session: &Session) -> Result<()> {
+    // By name and without CASCADE: a view that somebody made over these tables is somebody's.
+    const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 1 AS turn FROM pg_class \
+         WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
+         UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 0 \
+         FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
+         UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 2 ORDER BY turn";
     if format(session).await?.is_none() {
         return Ok(());
     }
@@ -90,12 +95,6 @@ pub async fn remove(session: &Session) -> Result<()> {
                 return Err(fail!(Code::Refused, "a fence stands on {}", session.target().label())
                     .hint("open the server again first: SELECT pgrun.reopen()"));
             }
-            // By name and without CASCADE: a view that somebody made over these tables is somebody's.
-            const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 1 AS turn FROM pg_class \
-                 WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
-                 UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 0 \
-                 FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
-                 UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 2 ORDER BY turn";
             for row in session.query(THINGS, &[]).await? {
                 session.batch(row.get("drop").and_then(Value::as_text).unwrap_or_default()).await?;
             }
@@ -106,9 +105,9 @@ pub async fn remove(session: &Session) -> Result<()> {
 
 /// Writes a marker of this kind and gives it back once it is durable.
 pub async fn mark(session: &Session, run: &str, kind: &str) -> Result<Mark> {
-    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, position AS lsn, redo_position AS redo \
+    const MARK: &str = "SELECT mark_id::text AS id, $2::text AS kind, mark_lsn AS lsn, mark_redo AS redo \
          FROM pgrun.mark($1::text, $2::text)";
-    session.record(MARK, &[run.into(), kind.into()]).await
+    Mark::from_map(&session.one(MARK, &[run.into(), kind.into()]).await?)
 }
 
 /// Writes a marker that only says that BLUE was alive. Written every second while the snapshot is taken, they tell its
@@ -128,12 +127,19 @@ pub async fn marks(session: &Session, run: &str) -> Result<Vec<Mark>> {
     session.records(MARKS, &[run.into()]).await
 }
 
+/// All markers that are here of the run that wrote this one, in the order in which they were written.
+pub(super) async fn marks_beside(session: &Session, id: &str) -> Result<Vec<Mark>> {
+    const MARKS: &str = "SELECT m.id::text AS id, m.kind, m.lsn, m.redo FROM pgrun.marker m \
+         WHERE m.run = (SELECT n.run FROM pgrun.marker n WHERE n.id = $1::uuid) ORDER BY m.lsn";
+    session.records(MARKS, &[id.into()]).await
+}
+
 /// Writes a row that the other side is to see, and gives it back once it is durable.
 pub async fn sentinel(session: &Session, run: &str) -> Result<Sentinel> {
     const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
          VALUES (gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
                  pg_current_xact_id()::text::bigint, clock_timestamp()) RETURNING id::text AS id, lsn, xid";
-    session.record(SENTINEL, &[run.into()]).await
+    Sentinel::from_map(&session.one(SENTINEL, &[run.into()]).await?)
 }
 
 /// Whether this sentinel is here.

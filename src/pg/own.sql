@@ -98,20 +98,20 @@ END $$;
 
 -- The position is read before the row is written, so it lies before everything of this transaction. The lock makes
 -- markers follow one another: the position of the next one lies behind the commit of this one.
-CREATE OR REPLACE FUNCTION pgrun.mark(for_run text, of_kind text, OUT mark_id uuid, OUT position pg_lsn, OUT redo_position pg_lsn)
+CREATE OR REPLACE FUNCTION pgrun.mark(for_run text, of_kind text, OUT mark_id uuid, OUT mark_lsn pg_lsn, OUT mark_redo pg_lsn)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
     LOCK TABLE pgrun.marker IN SHARE ROW EXCLUSIVE MODE;
     mark_id := gen_random_uuid();
     BEGIN
-        redo_position := (SELECT c.redo_lsn FROM pg_control_checkpoint() c);
+        mark_redo := (SELECT c.redo_lsn FROM pg_control_checkpoint() c);
     EXCEPTION WHEN insufficient_privilege THEN
-        redo_position := NULL;
+        mark_redo := NULL;
     END;
-    position := pg_current_wal_insert_lsn();
+    mark_lsn := pg_current_wal_insert_lsn();
     INSERT INTO pgrun.marker (id, run, kind, target, lsn, redo, at)
-    VALUES (mark_id, for_run, of_kind, pgrun.target(), position, redo_position, clock_timestamp());
+    VALUES (mark_id, for_run, of_kind, pgrun.target(), mark_lsn, mark_redo, clock_timestamp());
 END $$;
 
 -- The way is told by the position of an origin: set it, and say where it is then.

@@ -133,11 +133,6 @@ impl super::Session {
         self.query(sql, values).await?.iter().map(T::from_map).collect()
     }
 
-    /// The only row as a record.
-    pub(super) async fn record<T: Record>(&self, sql: &str, values: &[Value]) -> Result<T> {
-        T::from_map(&self.one(sql, values).await?)
-    }
-
     /// The only value of a statement, of a known type.
     pub(super) async fn scalar<T: Field>(&self, sql: &str, values: &[Value]) -> Result<T> {
         let value = self.value(sql, values).await?;

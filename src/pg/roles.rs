@@ -135,11 +135,14 @@ pub async fn restore(session: &Session, recorded: &[RoleLogin]) -> Result<Vec<St
 /// # Errors
 /// `foreign` if a role of that name exists.
 pub async fn create(session: &Session, role: &NewRole) -> Result<()> {
+    // A superuser gives the attribute itself. There is none on RDS; the lab has both, and there membership gives nothing.
+    const RDS: &str = "SELECT 1 FROM pg_roles WHERE rolname = 'rds_replication' \
+         AND NOT (SELECT m.rolsuper FROM pg_roles m WHERE m.rolname = current_user)";
     let name = ident(&role.name)?;
     if session.exists("SELECT 1 FROM pg_roles WHERE rolname = $1", &[role.name.as_str().into()]).await? {
         return Err(fail!(Code::Foreign, "the role `{}` exists on {}", role.name, session.target().label()));
     }
-    let rds = session.exists("SELECT 1 FROM pg_roles WHERE rolname = 'rds_replication'", &[]).await?;
+    let rds = session.exists(RDS, &[]).await?;
     let mut sql = format!("CREATE ROLE {name} {}", if role.login { "LOGIN" } else { "NOLOGIN" });
     if role.replication && !rds {
         sql.push_str(" REPLICATION");

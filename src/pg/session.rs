@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    link::{Failure, Link, Notice, Notices},
+    link::{Notice, Notices, Reply, Request},
     settings::Settings,
     sql::{self, Shape},
     state::{Inner, State, Transaction, WRITES, gone},
@@ -111,18 +111,18 @@ impl Session {
     /// Runs one statement and gives the number of rows it touched.
     pub async fn execute(&self, sql: &str, values: &[Value]) -> Result<u64> {
         let shape = sql::single(sql)?;
-        self.run(sql, shape, async |link| link.count(sql, values).await).await
+        Ok(self.run(sql, shape, Request::Count { values }).await?.number())
     }
 
     /// Runs several statements without values; outside a transaction they are one.
     pub async fn batch(&self, sql: &str) -> Result<()> {
         sql::batch(sql)?;
-        self.run(sql, WRITES, async |link| link.simple(sql).await.map_err(Failure::Amid)).await
+        self.run(sql, WRITES, Request::Simple).await.map(|_| ())
     }
 
     /// Sends lines in COPY's text format to `COPY .. FROM STDIN`, and gives their number.
     pub async fn copy_in(&self, sql: &str, lines: &str) -> Result<u64> {
-        self.run(sql, WRITES, async |link| link.copy_in(sql, lines.to_owned()).await.map_err(Failure::Amid)).await
+        Ok(self.run(sql, WRITES, Request::CopyIn { lines }).await?.number())
     }
 
     /// Begins a transaction.
@@ -145,7 +145,7 @@ impl Session {
         }
         // BEGIN changes nothing, so it may be repeated like a read.
         let begins = Shape { reads: true, wraps: false };
-        self.0.send(&mut state, begin, begins, async |link| link.simple(begin).await.map_err(Failure::Amid)).await?;
+        self.0.send(&mut state, begin, begins, Request::Simple).await?;
         state.transaction = Transaction::Open;
         Ok(())
     }
@@ -160,11 +160,7 @@ impl Session {
         let mut state = self.0.state.lock().await;
         let outcome = match state.transaction {
             Transaction::None => Err(fail!(Code::Usage, "there is no transaction to commit")),
-            Transaction::Open => {
-                self.0
-                    .send(&mut state, COMMIT, WRITES, async |link| link.simple(COMMIT).await.map_err(Failure::Amid))
-                    .await
-            }
+            Transaction::Open => self.0.send(&mut state, COMMIT, WRITES, Request::Simple).await.map(|_| ()),
             // COMMIT of a failed transaction is answered with ROLLBACK and no error: it must not look like success.
             Transaction::Failed => {
                 state.roll_back().await;
@@ -207,7 +203,7 @@ impl Session {
             return Err(fail!(Code::Usage, "a savepoint needs a transaction").hint("begin one first"));
         }
         let sql = format!("{word} {}", crate::base::ident::ident(name)?);
-        self.0.send(state, &sql, WRITES, async |link| link.simple(&sql).await.map_err(Failure::Amid)).await
+        self.0.send(state, &sql, WRITES, Request::Simple).await.map(|_| ())
     }
 
     /// Runs `body` in a transaction: committed when it succeeds, rolled back when it fails or is dropped.
@@ -248,16 +244,14 @@ impl Session {
 
     async fn rows(&self, sql: &str, values: &[Value], limit: usize) -> Result<Vec<Map>> {
         let shape = sql::single(sql)?;
-        self.run(sql, shape, async |link| link.rows(sql, shape.wraps, values, limit).await).await
+        match self.run(sql, shape, Request::Rows { wraps: shape.wraps, values, limit }).await? {
+            Reply::Rows(rows) => Ok(rows),
+            Reply::Count(_) => Err(fail!(Code::Internal, "a statement was counted instead of read")),
+        }
     }
 
-    async fn run<T>(
-        &self,
-        sql: &str,
-        shape: Shape,
-        call: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
-    ) -> Result<T> {
-        self.0.send(&mut *self.0.state.lock().await, sql, shape, call).await
+    async fn run(&self, sql: &str, shape: Shape, request: Request<'_>) -> Result<Reply> {
+        self.0.send(&mut *self.0.state.lock().await, sql, shape, request).await
     }
 }
 

@@ -101,7 +101,7 @@ macro_rules! backend {
 macro_rules! not_the_server_itself {
     () => {
         "a.usesysid IS NOT NULL AND a.pid <> pg_backend_pid() \
-         AND a.backend_type NOT IN ('autovacuum launcher', 'autovacuum worker', 'logical replication launcher', \
+         AND coalesce(a.backend_type, '') NOT IN ('autovacuum launcher', 'autovacuum worker', 'logical replication launcher', \
            'logical replication worker', 'logical replication apply worker', 'logical replication tablesync worker', \
            'logical replication parallel worker', 'parallel worker', 'background writer', 'checkpointer', 'walwriter', \
            'archiver', 'startup', 'walreceiver', 'slotsync worker', 'io worker', 'walsummarizer')"
@@ -141,8 +141,10 @@ const LOOKS_TO_START: i64 = 50;
 /// called. To be called after NOLOGIN is committed: then no new one can come.
 ///
 /// # Errors
-/// `timeout` naming sessions that would not end; those of superusers are only ended by a superuser.
+/// `timeout` naming sessions that would not end; those of superusers are only ended by a superuser. `require_failed`
+/// without `pg_read_all_stats`.
 pub async fn end(session: &Session, whose: Whose<'_>, patience: Patience) -> Result<Ended> {
+    require_sight(session).await?;
     // Whoever is not among these by now looks up its role later, and finds NOLOGIN.
     let mut unborn = starting(session).await?;
     let mut ended = Ended { sessions: 0, looks: 0 };
@@ -172,6 +174,17 @@ pub async fn end(session: &Session, whose: Whose<'_>, patience: Patience) -> Res
     .await
     .map_err(|error| error.hint("a session of a superuser is ended by a superuser only; see pg_stat_activity"))?;
     Ok(ended)
+}
+
+/// Without this privilege `pg_stat_activity` hides what a process is and whether it writes: nobody to be seen would
+/// look like nobody there.
+async fn require_sight(session: &Session) -> Result<()> {
+    const SIGHT: &str = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')";
+    if session.scalar(SIGHT, &[]).await? {
+        return Ok(());
+    }
+    Err(fail!(Code::RequireFailed, "{} cannot see other sessions", session.target().label())
+        .hint("grant pg_monitor and pg_signal_backend to pgrun's role"))
 }
 
 /// Asks processes to end. Those that this role may not signal are left; the caller's deadline names them.
@@ -221,6 +234,9 @@ pub async fn blockers(session: &Session, waiting: i64) -> Result<Vec<Blocker>> {
 }
 
 /// Sessions, of whatever role, that have changed something in a transaction that is still open; pgrun's own excepted.
+///
+/// # Errors
+/// `require_failed` without `pg_read_all_stats`.
 pub async fn writers(session: &Session) -> Result<Vec<Backend>> {
     const WRITERS: &str = concat!(
         "SELECT ",
@@ -229,5 +245,6 @@ pub async fn writers(session: &Session) -> Result<Vec<Backend>> {
         not_the_server_itself!(),
         " AND a.backend_xid IS NOT NULL AND a.application_name NOT LIKE 'pgrun/%' ORDER BY a.xact_start"
     );
+    require_sight(session).await?;
     session.records(WRITERS, &[]).await
 }

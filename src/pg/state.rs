@@ -6,7 +6,7 @@ use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
 use super::{
     failure,
-    link::{Failure, Link, Notices},
+    link::{Failure, Link, Notices, Reply, Request},
     settings::Settings,
     sql::Shape,
     target::Target,
@@ -165,13 +165,7 @@ impl Drop for Running<'_> {
 
 impl Inner {
     /// Sends one statement and sorts out what its failure means.
-    pub(super) async fn send<T>(
-        &self,
-        state: &mut State,
-        sql: &str,
-        shape: Shape,
-        mut call: impl AsyncFnMut(&mut Link) -> Result<T, Failure>,
-    ) -> Result<T> {
+    pub(super) async fn send(&self, state: &mut State, sql: &str, shape: Shape, request: Request<'_>) -> Result<Reply> {
         let mut repeated = false;
         loop {
             state.admit()?;
@@ -180,8 +174,8 @@ impl Inner {
             let begun = clock::instant();
             let mut running = Running(Some(&mut *state));
             let outcome = match running.link() {
-                Some(link) if limit.is_zero() => Some(call(link).await),
-                Some(link) => clock::within(limit + ANSWER_GRACE, call(link)).await,
+                Some(link) if limit.is_zero() => Some(Box::pin(link.perform(sql, request)).await),
+                Some(link) => clock::within(limit + ANSWER_GRACE, Box::pin(link.perform(sql, request))).await,
                 None => return Err(fail!(Code::Internal, "a session without a connection")),
             };
             let Some(outcome) = outcome else {

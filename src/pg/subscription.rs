@@ -123,6 +123,8 @@ pub async fn create(subscriber: &Session, publisher: &Session, new: &NewSubscrip
             new.enabled,
             new.copy_data
         ),
+        // A publication that does not exist is a mere warning (15+). It exists where pgrun looked.
+        gives_no_warning: at.same_database(publisher.target()),
     };
     conceal::execute(subscriber, &statement, &at.conninfo(new.root_cert_there), at).await
 }
@@ -149,7 +151,7 @@ pub async fn set_connection(
     root_cert_there: Option<&str>,
 ) -> Result<()> {
     let before = format!("ALTER SUBSCRIPTION {} CONNECTION ", ident(name)?);
-    let statement = conceal::Statement { before, after: String::new() };
+    let statement = conceal::Statement { before, after: String::new(), gives_no_warning: true };
     conceal::execute(subscriber, &statement, &publisher.conninfo(root_cert_there), publisher).await
 }
 

@@ -300,6 +300,13 @@ impl Target {
         Secret::new(pairs.join(" "))
     }
 
+    /// Both name the same database by the same words.
+    #[must_use]
+    pub(super) fn same_database(&self, other: &Self) -> bool {
+        let place = |target: &Self| (target.host.clone(), target.hostaddr, target.port, target.database.clone());
+        place(self) == place(other)
+    }
+
     /// Loopback or a socket: nobody listens in between.
     #[must_use]
     pub fn is_near(&self) -> bool {

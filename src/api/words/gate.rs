@@ -51,12 +51,13 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
     if let Some(answer) = run.look(|state| state.gates.get(gate).and_then(|gate| gate.answer.clone())) {
         return Ok(answer.into());
     }
-    if host.is_rewinding() {
+    if frame.is_rewinding() {
         return Err(fail!(Code::Internal, "a gate was met while a phase is rewound: `{gate}`").into());
     }
     if host.stop().is_asked() {
         return Err(host.stop().error().into());
     }
+    frame.go_on(&run)?;
     let key = frame.key(&format!("gate {gate}"));
     let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
     run.write(&key, 0, Event::Asked { gate: gate.clone(), text: question.text.clone(), shown })?;
@@ -65,7 +66,7 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
         let (gate, value, through) = (gate.clone(), value.to_owned(), through.to_owned());
         run.write(&key, 0, Event::Answered { gate, value, through, person: Person::here() })
     };
-    let id = run.id();
+    let command = |answer: Option<&str>| run.look(|state| state.command(answer));
     match answer {
         Answer::Yes(text) => {
             write(&text)?;
@@ -74,14 +75,14 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
         Answer::No => {
             write("no")?;
             Err(fail!(Code::Declined, "the answer to `{gate}` was no: {}", question.text)
-                .hint(format!("`pgrun resume {id}` asks again"))
+                .hint(format!("`{}` asks again", command(None)))
                 .into())
         }
         Answer::Nobody if host.stop().is_asked() => Err(host.stop().error().into()),
         Answer::Nobody => {
             let value = question.type_name.as_deref().unwrap_or("yes");
             Err(fail!(Code::NeedsAnswer, "the gate `{gate}` waits for a person: {}", question.text)
-                .hint(format!("pgrun resume {id} --answer {}", shell_word(&format!("{gate}={value}"))))
+                .hint(command(Some(&shell_word(&format!("{gate}={value}")))))
                 .into())
         }
     }

@@ -14,14 +14,14 @@ mod step;
 use rhai::{Array, Dynamic, Engine, EvalContext, Expression, ImmutableString, LexError, ParseError, Position};
 
 use super::{
-    bridge::{self, Ended, Raised, Script},
-    convert::type_word,
+    bridge::{self, Ended, Raised, Script, Thrown},
+    convert,
     frame::{Frame, Limit},
     host::Host,
     undo::UndoClause,
 };
 use crate::{
-    base::{Code, Error, Result, prose, span},
+    base::{Code, Error, Result, Value, prose, span},
     fail,
 };
 
@@ -66,7 +66,7 @@ pub fn register(engine: &mut Engine, host: &Host) {
             |symbols, look, state| next_symbol(word, symbols, look, state),
             false,
             move |context, inputs, state| {
-                let inputs = Inputs::new(inputs, state);
+                let inputs = Inputs::new(&host, inputs, state);
                 let at = inputs.position();
                 (word.run)(&host, context, &inputs).map_err(|trouble| trouble.raise(context.source(), at))
             },
@@ -144,6 +144,11 @@ impl Trouble {
         }
     }
 
+    /// What a `catch` of the script would get of an error that was raised inside.
+    fn thrown(&self) -> Option<Thrown> {
+        if let Self::Inner(raised) = self { bridge::thrown(raised) } else { None }
+    }
+
     /// The same trouble, at the same place, that no script can catch any more.
     fn into_final(self) -> Self {
         match self {
@@ -155,7 +160,7 @@ impl Trouble {
     /// True when the script cannot catch it.
     fn is_halt(&self) -> bool {
         match self {
-            Self::Own(_) => false,
+            Self::Own(error) => bridge::is_final(error),
             Self::Final(_) => true,
             Self::Inner(raised) => bridge::is_halt(raised),
         }
@@ -176,23 +181,24 @@ impl From<Raised> for Trouble {
 
 /// The inputs of one sentence, by clause.
 struct Inputs<'a> {
-    inputs: &'a [Expression<'a>],
+    host: &'a Host,
+    expressions: &'a [Expression<'a>],
     clauses: Vec<String>,
 }
 
 impl<'a> Inputs<'a> {
-    fn new(inputs: &'a [Expression<'a>], state: &Dynamic) -> Self {
+    fn new(host: &'a Host, expressions: &'a [Expression<'a>], state: &Dynamic) -> Self {
         let names = |clauses: &Array| clauses.iter().map(ToString::to_string).collect();
         let clauses = state.read_lock::<Array>().map_or_else(Vec::new, |clauses| names(&clauses));
-        Self { inputs, clauses }
+        Self { host, expressions, clauses }
     }
 
     fn position(&self) -> Position {
-        self.inputs.first().map_or(Position::NONE, Expression::position)
+        self.expressions.first().map_or(Position::NONE, Expression::position)
     }
 
     fn get(&self, clause: &str) -> Option<&Expression<'a>> {
-        self.clauses.iter().position(|name| name == clause).and_then(|at| self.inputs.get(at))
+        self.clauses.iter().position(|name| name == clause).and_then(|at| self.expressions.get(at))
     }
 
     fn has(&self, clause: &str) -> bool {
@@ -206,7 +212,7 @@ impl<'a> Inputs<'a> {
         match value.read_lock::<ImmutableString>() {
             Some(text) if !text.trim().is_empty() => Ok(text.to_string()),
             Some(_) => Err(fail!(Code::StepRule, "got an empty name").into()),
-            None => Err(fail!(Code::StepRule, "got a {} as name, wanted a text", type_word(&value)).into()),
+            None => Err(fail!(Code::StepRule, "got {} as name, wanted a text", convert::a_type(&value)).into()),
         }
     }
 
@@ -215,7 +221,7 @@ impl<'a> Inputs<'a> {
         let Some(input) = self.get("with") else { return Ok(Options::default()) };
         let value = input.eval_with_context(context)?.flatten();
         let Some(map) = value.clone().try_cast::<rhai::Map>() else {
-            return Err(fail!(Code::StepRule, "got a {} after `with`, wanted a map", type_word(&value)).into());
+            return Err(fail!(Code::StepRule, "got {} after `with`, wanted a map", convert::a_type(&value)).into());
         };
         if let Some(key) = map.keys().find(|key| !known.contains(&key.as_str())) {
             let error = fail!(Code::StepRule, "got the option `{key}`, wanted {}", prose::ticked_list(known, 9));
@@ -231,6 +237,7 @@ impl<'a> Inputs<'a> {
     fn eval_block(&self, context: &mut EvalContext, clause: &str, frame: &Frame) -> Result<Dynamic, Trouble> {
         let input = self.get(clause).ok_or_else(|| fail!(Code::Internal, "a word without its `{clause}` block"))?;
         let result: Script<Dynamic> = {
+            let _time = self.host.keep_time(frame);
             let mut inner = context.new_frame().with_tag(frame.tag());
             input.eval_with_context(&mut inner)
         };
@@ -267,15 +274,33 @@ impl Options {
         let Some(value) = self.0.get(key).filter(|value| !value.is_unit()) else { return Ok(None) };
         match value.clone().flatten().try_cast::<ImmutableString>() {
             Some(text) => Ok(Some(text.to_string())),
-            None => Err(fail!(Code::StepRule, "got a {} for `{key}`, wanted a text", type_word(value))),
+            None => Err(fail!(Code::StepRule, "got {} for `{key}`, wanted a text", convert::a_type(value))),
         }
+    }
+
+    /// The name, with the `key` behind it if there is one.
+    fn name(&self, name: &str) -> Result<String> {
+        let Some(key) = self.raw("key") else { return Ok(name.to_owned()) };
+        let text = match convert::to_value(key, "the key") {
+            Ok(Value::Text(text)) => text,
+            Ok(Value::Int(number)) => number.to_string(),
+            Ok(Value::Float(number)) => number.to_string(),
+            Ok(Value::Decimal(number)) => number.to_string(),
+            Ok(Value::Bool(truth)) => truth.to_string(),
+            Ok(Value::Lsn(lsn)) => lsn.to_string(),
+            _ => {
+                let got = convert::a_type(key);
+                return Err(fail!(Code::StepRule, "got {got} as key, wanted a text, a number, an lsn or a bool"));
+            }
+        };
+        Ok(format!("{name} [{text}]"))
     }
 
     fn flag(&self, key: &str) -> Result<bool> {
         let Some(value) = self.0.get(key) else { return Ok(false) };
         value
             .as_bool()
-            .map_err(|_| fail!(Code::StepRule, "got a {} for `{key}`, wanted true or false", type_word(value)))
+            .map_err(|_| fail!(Code::StepRule, "got {} for `{key}`, wanted true or false", convert::a_type(value)))
     }
 
     fn duration(&self, key: &str) -> Result<Option<std::time::Duration>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rhai::{Dynamic, EvalContext};
 
-use super::{Inputs, Trouble};
+use super::{Inputs, Trouble, outer::Outer};
 use crate::{
     api::{
         bridge,
@@ -15,7 +15,7 @@ use crate::{
     },
     base::{Code, Result},
     fail,
-    journal::{Event, Fault, Key, PhaseState, Run, StepState, key_text},
+    journal::{Event, Fault, Key, PhaseState, Run, StepRecord, StepState, key_text},
 };
 
 /// How long an undo may take where the phase does not say.
@@ -68,16 +68,22 @@ impl Phase<'_> {
     fn go(&self, context: &mut EvalContext, inputs: &Inputs, goes_back: bool) -> Result<Dynamic, Trouble> {
         let before = self.run.look(|state| state.phase(&self.key));
         self.host.tell(Notice::Phase { depth: self.outer.depth(), name: self.name.clone() });
-        if before == Some(PhaseState::Left) || self.host.is_rewinding() {
-            return self.body(context, inputs);
+        if before == Some(PhaseState::Left) || self.outer.is_rewinding() {
+            return self.body(context, inputs, &self.outer);
         }
+        self.outer.go_on(&self.run)?;
         self.run.write(&self.key, 0, Event::Entered)?;
-        if goes_back && before == Some(PhaseState::Entered) && !self.is_decided(context, inputs)? {
-            self.recover(context, inputs)?;
-            self.run.write(&self.key, 0, Event::Entered)?;
+        if goes_back && before == Some(PhaseState::Entered) {
+            // A script that caught this would go on with a phase that was neither done nor undone.
+            let decided = self.is_decided(context, inputs).map_err(Trouble::into_final)?;
+            if !decided {
+                self.recover(context, inputs).map_err(Trouble::into_final)?;
+                self.run.write(&self.key, 0, Event::Entered)?;
+            }
         }
-        match self.body(context, inputs) {
+        match self.body(context, inputs, &self.outer) {
             Ok(value) => {
+                self.outer.go_on(&self.run)?;
                 self.run.write(&self.key, 0, Event::Left)?;
                 Ok(value)
             }
@@ -86,10 +92,16 @@ impl Phase<'_> {
         }
     }
 
-    fn body(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+    fn body(&self, context: &mut EvalContext, inputs: &Inputs, outer: &Frame) -> Result<Dynamic, Trouble> {
+        let value = self.block(context, inputs, outer)?;
+        self.host.tell(Notice::PhaseLeft { depth: self.outer.depth() });
+        Ok(value)
+    }
+
+    fn block(&self, context: &mut EvalContext, inputs: &Inputs, outer: &Frame) -> Result<Dynamic, Trouble> {
         let of = format!("phase `{}`", self.name);
         let limit = self.deadline.map(|given| Limit::starting(given, of, true));
-        let inner = self.outer.in_phase(self.key.clone(), limit, self.never_ask);
+        let inner = outer.in_phase(self.key.clone(), limit, self.never_ask);
         inputs.eval_block(context, "body", &inner)
     }
 
@@ -100,7 +112,9 @@ impl Phase<'_> {
         }
         let limit = Limit::starting(self.undo_deadline, format!("check of phase `{}`", self.name), false);
         let look = self.outer.with_only_limit(limit).in_look(None);
+        let outer = Outer::of(context);
         let seen = inputs.eval_block(context, "check", &look)?;
+        outer.compare(&Outer::of(context), &format!("the check of phase `{}`", self.name))?;
         let word = seen.clone().try_cast::<rhai::ImmutableString>();
         match (seen.as_bool(), word.as_deref()) {
             (Ok(decided), _) => Ok(decided),
@@ -116,16 +130,46 @@ impl Phase<'_> {
             "phase `{}` was cut off by the end of an earlier process: going back before it is tried again",
             self.name
         )));
-        self.host.set_rewinding(true);
-        let rewound = self.body(context, inputs);
-        self.host.set_rewinding(false);
-        match rewound {
-            Ok(_) => {}
+        match self.body(context, inputs, &self.outer.rewinding()) {
             Err(Trouble::Inner(raised)) if bridge::is_rewound(&raised) => {}
-            Err(trouble) => return Err(trouble),
+            Err(trouble) if trouble.is_halt() => return Err(trouble),
+            // Nothing runs in a rewind, so this is what made the phase fail in the process that died.
+            Ok(_) | Err(_) => {}
         }
+        self.require_all_met()?;
         let cause = fail!(Code::Cancelled, "an earlier process ended inside the phase");
         self.undo_all(context, &Fault::from(&cause))
+    }
+
+    /// Every step that may have to be undone was met by the rewind; else its clause would be missing without a word. Where
+    /// the undo had begun, the rewind ends at the oldest step that is undone: everything newer was undone before it.
+    fn require_all_met(&self) -> Result<()> {
+        let counts = |key: &Key, step: &StepRecord| {
+            let may_have_changed = match step.state {
+                StepState::Done { .. } | StepState::Undoing(_) | StepState::UndoFailed(..) => true,
+                StepState::Begun | StepState::Failed(_) => step.begun,
+                StepState::Undone | StepState::Void => false,
+            };
+            may_have_changed && key.starts_with(&self.key)
+        };
+        let missed = self.run.look(|state| {
+            let is_undone =
+                |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(&self.key);
+            if state.steps.iter().any(is_undone) {
+                return None;
+            }
+            let mut steps = state.steps.iter().filter(|(key, step)| counts(key, step));
+            steps.find(|(key, _)| !self.host.has_met(key)).map(|(key, _)| key_text(key))
+        });
+        match missed {
+            None => Ok(()),
+            Some(name) => Err(fail!(
+                Code::JournalMismatch,
+                "the journal has the step `{name}`, the script did not come to it when phase `{}` was rewound",
+                self.name
+            )
+            .hint("the script takes another way than before: undo by hand what that step did")),
+        }
     }
 
     /// The phase failed: undoes its steps unless its decision is made. Gives the error that ends the run.
@@ -183,7 +227,11 @@ impl Phase<'_> {
         self.run.write(&undo.key, 0, Event::UndoIntent)?;
         let work = Work::undoing(self.run.clone(), undo.key.clone());
         let inner = frame.at_step(&undo.key).in_work(work, None);
-        match bridge::settle(undo.clause.call(context.engine(), &inner, undo.value.clone())) {
+        let ended = {
+            let _time = self.host.keep_time(&inner);
+            bridge::settle(undo.clause.call(context.engine(), &inner, undo.value.clone()))
+        };
+        match ended {
             bridge::Ended::Value(_) => {
                 self.run.write(&undo.key, 0, Event::UndoDone)?;
                 Ok(())

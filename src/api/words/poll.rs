@@ -32,11 +32,11 @@ pub(super) fn run(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Re
     let wait = Wait { what: what.clone(), every, deadline };
     let frame = Frame::of(Some(context.tag()));
     if frame.in_step() {
-        return wait.look(host, context, inputs, &frame);
+        return wait.look(host, context, inputs, &frame, false);
     }
-    let name = options.raw("key").map_or_else(|| what.clone(), |key| format!("{what} [{key}]"));
+    let name = options.name(&what)?;
     let spec = step::Spec { name, limit: None, retry_is_safe: true, undo: None };
-    step::perform(host, context, inputs, spec, |context, frame| wait.look(host, context, inputs, frame))
+    step::perform(host, context, inputs, spec, |context, frame| wait.look(host, context, inputs, frame, true))
 }
 
 struct Wait {
@@ -46,7 +46,14 @@ struct Wait {
 }
 
 impl Wait {
-    fn look(&self, host: &Host, context: &mut EvalContext, inputs: &Inputs, frame: &Frame) -> Result<Dynamic, Trouble> {
+    fn look(
+        &self,
+        host: &Host,
+        context: &mut EvalContext,
+        inputs: &Inputs,
+        frame: &Frame,
+        is_own_step: bool,
+    ) -> Result<Dynamic, Trouble> {
         let limit = Limit::starting(self.deadline, format!("poll `{}`", self.what), false);
         let looking = frame.in_look(Some(limit.clone()));
         loop {
@@ -54,20 +61,23 @@ impl Wait {
             if !seen.is_unit() && seen.as_bool() != Ok(false) {
                 return Ok(seen);
             }
-            // Nothing was changed, so the first signal may end the wait: a resumed run looks again.
-            if host.stop().is_asked() {
+            // A step of its own has changed nothing, so the first signal may end the wait: a resumed run looks again.
+            // Inside a step or an undo it has to end like every other part of it.
+            if is_own_step && host.stop().is_asked() {
                 return Err(host.stop().error().into());
             }
-            if limit.at <= clock::instant() {
-                let after = span::duration_text(self.deadline);
-                let error = fail!(Code::Timeout, "waited {after} for {}; last seen: {}", self.what, words(&seen));
-                return Err(error.into());
-            }
-            host.tell(Notice::Waiting { what: self.what.clone(), seen: words(&seen) });
-            host.wait(&looking, &format!("waiting for {}", self.what), async {
-                clock::sleep(self.every).await;
+            let left = limit.at.saturating_duration_since(clock::instant());
+            let (what, last) = (self.what.clone(), words(&seen));
+            host.tell(Notice::Waiting { what: what.clone(), seen: last.clone() });
+            host.wait(frame, &format!("waiting for {what}; last seen: {last}"), async {
+                clock::sleep(self.every.min(left)).await;
                 Ok(())
             })?;
+            // A look that began at the deadline would be cut off by it, and say nothing of what was seen.
+            if left <= self.every {
+                let after = span::duration_text(self.deadline);
+                return Err(fail!(Code::Timeout, "waited {after} for {what}; last seen: {last}").into());
+            }
         }
     }
 }

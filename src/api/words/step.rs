@@ -1,13 +1,14 @@
 //! `step`: replay, or look, or work once; and the ladder for a step whose outcome is not known.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rhai::{Dynamic, EvalContext, ImmutableString};
 
 use super::{Inputs, Trouble, outer::Outer};
 use crate::{
     api::{
-        bridge, convert,
+        bridge::{self, Thrown},
+        convert,
         frame::{Frame, Limit, Work},
         host::Host,
         operator::Notice,
@@ -27,10 +28,7 @@ const VERIFY_DEADLINE: Duration = Duration::from_mins(10);
 pub(super) fn run(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
     let name = inputs.name(context)?;
     let options = inputs.options(context, &["key", "deadline", "retry"])?;
-    let name = match options.raw("key") {
-        Some(key) => format!("{name} [{key}]"),
-        None => name,
-    };
+    let name = options.name(&name)?;
     let retry_is_safe = match options.text("retry")?.as_deref() {
         None => false,
         Some("safe") => true,
@@ -68,9 +66,9 @@ pub(super) fn perform(
     let key = frame.key(&spec.name);
     host.meet(&key)?;
     let run = host.run()?.clone();
-    let mut step = Step { host, run, key, frame, spec };
-    let record = step.run.look(|state| state.step(&step.key).cloned());
-    if let Some(value) = step.replay(record.as_ref(), inputs)? {
+    let record = run.look(|state| state.step(&key).cloned());
+    let mut step = Step { host, run, key, frame, spec, record };
+    if let Some(value) = step.replay(inputs)? {
         return Ok(value);
     }
     if host.stop().is_asked() {
@@ -79,9 +77,10 @@ pub(super) fn perform(
     if let Some(error) = host.overdue(&step.frame, &format!("step `{}` was about to begin", step.spec.name)) {
         return Err(error.into());
     }
+    step.frame.go_on(&step.run)?;
     host.tell(Notice::Begun { depth: step.frame.depth(), name: step.spec.name.clone() });
     let begun = clock::instant();
-    let done = step.advance(context, inputs, record.as_ref(), body);
+    let done = step.advance(context, inputs, body);
     let (depth, name, took) = (step.frame.depth(), step.spec.name.clone(), begun.elapsed());
     match done {
         Ok((value, how)) => {
@@ -94,6 +93,7 @@ pub(super) fn perform(
             if step.run.look(|state| state.step(&step.key).is_some_and(|record| record.begun)) {
                 step.keep_undo(Dynamic::UNIT);
             }
+            step.frame.failed(&step.key);
             Err(trouble)
         }
     }
@@ -105,6 +105,8 @@ struct Step<'a> {
     key: Key,
     frame: Frame,
     spec: Spec,
+    /// What the journal held when the step was met.
+    record: Option<StepRecord>,
 }
 
 impl Step<'_> {
@@ -114,22 +116,29 @@ impl Step<'_> {
     }
 
     /// What the journal already answers. `None`: the step has to be worked on.
-    fn replay(&mut self, record: Option<&StepRecord>, inputs: &Inputs) -> Result<Option<Dynamic>, Trouble> {
-        match record.map(|record| (&record.state, record.overtaken)) {
-            Some((StepState::Done { value, .. }, _)) => {
-                let value = convert::to_dynamic(&Value::from_json(value)?);
+    fn replay(&mut self, inputs: &Inputs) -> Result<Option<Dynamic>, Trouble> {
+        let Some(record) = self.record.clone() else {
+            return if self.frame.is_rewinding() { Err(rewound(inputs)) } else { Ok(None) };
+        };
+        match record.state {
+            StepState::Done { value, .. } => {
+                let value = convert::to_dynamic(&Value::from_json(&value)?);
                 self.keep_undo(value.clone());
                 let (depth, name) = (self.frame.depth(), self.spec.name.clone());
                 self.host.tell(Notice::Done { depth, name, how: None, took: Duration::ZERO });
                 Ok(Some(value))
             }
-            Some((StepState::Failed(fault), true)) => Err(fault.to_error().into()),
-            other if self.host.is_rewinding() => {
-                let may_have_changed = record.is_some_and(|record| record.begun);
-                let unknown_value = match other {
-                    Some((StepState::Begun | StepState::Failed(_), _)) if may_have_changed => Some(Dynamic::UNIT),
-                    Some((StepState::Undoing(value) | StepState::UndoFailed(value, _), _)) => Some(match value {
-                        Some(value) => convert::to_dynamic(&Value::from_json(value)?),
+            StepState::Failed(fault) if record.caught => {
+                if record.begun {
+                    self.keep_undo(Dynamic::UNIT);
+                }
+                Err(again(&fault, inputs))
+            }
+            state if self.frame.is_rewinding() => {
+                let unknown_value = match state {
+                    StepState::Begun | StepState::Failed(_) if record.begun => Some(Dynamic::UNIT),
+                    StepState::Undoing(value) | StepState::UndoFailed(value, _) => Some(match value {
+                        Some(value) => convert::to_dynamic(&Value::from_json(&value)?),
                         None => Dynamic::UNIT,
                     }),
                     _ => None,
@@ -137,39 +146,79 @@ impl Step<'_> {
                 if let Some(value) = unknown_value {
                     self.keep_undo(value);
                 }
-                Err(Trouble::Inner(bridge::rewound(inputs.position())))
+                Err(rewound(inputs))
             }
-            Some((StepState::Undoing(_) | StepState::UndoFailed(..), _)) => {
+            StepState::Undoing(_) | StepState::UndoFailed(..) | StepState::Undone => {
                 let name = key_text(&self.key);
                 Err(fail!(Code::JournalMismatch, "the step `{name}` is being undone, the script now asks for it")
                     .into())
             }
-            _ => Ok(None),
+            StepState::Begun | StepState::Failed(_) | StepState::Void => Ok(None),
         }
     }
 
-    /// Works on the step: the ladder for an unknown outcome, `check`, then the body.
-    fn advance(
-        &mut self,
-        context: &mut EvalContext,
-        inputs: &Inputs,
-        record: Option<&StepRecord>,
-        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
-    ) -> Result<(Dynamic, How), Trouble> {
-        let is_unknown = match record.map(|record| &record.state) {
+    /// True when an earlier attempt may have taken effect.
+    fn is_unknown(&self) -> bool {
+        match self.record.as_ref().map(|record| &record.state) {
             Some(StepState::Begun) => true,
             Some(StepState::Failed(fault)) => fault.unknown,
             _ => false,
+        }
+    }
+
+    /// Works on the step and writes what came of it.
+    fn advance(
+        &self,
+        context: &mut EvalContext,
+        inputs: &Inputs,
+        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+    ) -> Result<(Dynamic, How), Trouble> {
+        let attempt = self.run.look(|state| state.next_attempt(&self.key));
+        let work = Work::new(self.run.clone(), self.key.clone(), attempt);
+        let outer = Outer::of(context);
+        let begun = clock::instant();
+        let outcome = self.reach(context, inputs, &work, body);
+        let unchanged = outer.compare(&Outer::of(context), &format!("the step `{}`", self.spec.name));
+        let settled = match outcome {
+            Ok((value, how)) => {
+                unchanged.and_then(|()| self.plain(&value)).map(|plain| (plain, how)).map_err(Trouble::from)
+            }
+            // Caught, the script would go on with a variable that a replay does not change.
+            Err(trouble) if unchanged.is_err() => Err(trouble.into_final()),
+            Err(trouble) => Err(trouble),
         };
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match settled {
+            Ok((plain, how)) => {
+                let attempt = match how {
+                    How::Ran | How::Looked => attempt,
+                    How::Checked | How::Verified => attempt.saturating_sub(1).max(1),
+                };
+                let json = plain.to_json();
+                // What a resumed run will read, so that it sees the same.
+                let value = convert::to_dynamic(&Value::from_json(&json)?);
+                self.run.write(&self.key, attempt, Event::Done { value: json, how, ms })?;
+                Ok((value, how))
+            }
+            Err(trouble) => Err(self.record_failure(trouble, context.source(), &work, ms)?),
+        }
+    }
+
+    /// Reaches the step's goal: the ladder for an unknown outcome, `check`, then the body between its intent and its
+    /// result.
+    fn reach(
+        &self,
+        context: &mut EvalContext,
+        inputs: &Inputs,
+        work: &Arc<Work>,
+        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+    ) -> Result<(Dynamic, How), Trouble> {
         if inputs.has("check") {
             let look = self.inner().in_look(self.spec.limit.clone());
             let seen = inputs.eval_block(context, "check", &look)?;
             match Seen::read(&seen)? {
-                Seen::Done(value) => return self.conclude(value, How::Checked),
-                Seen::Pending => {
-                    let value = self.await_verify(context, inputs)?;
-                    return self.conclude(value, How::Verified);
-                }
+                Seen::Done(value) => return Ok((value, How::Checked)),
+                Seen::Pending => return Ok((self.await_verify(context, inputs)?, How::Verified)),
                 Seen::Foreign => {
                     let name = &self.spec.name;
                     return Err(fail!(
@@ -181,75 +230,67 @@ impl Step<'_> {
                 }
                 Seen::Absent => {}
             }
-        } else if is_unknown && !self.spec.retry_is_safe {
+        } else if self.is_unknown() && !self.spec.retry_is_safe {
             let reached = match inputs.has("verify") {
                 true => self.ask_verify(context, inputs)?,
                 false => None,
             };
-            return match reached {
-                Some(value) => self.conclude(value, How::Verified),
-                None => Err(self.unknown().into()),
-            };
+            return reached.map(|value| (value, How::Verified)).ok_or_else(|| self.unknown().into());
         }
-        self.work(context, inputs, body)
-    }
-
-    /// Runs the body once, between its intent and its result.
-    fn work(
-        &mut self,
-        context: &mut EvalContext,
-        inputs: &Inputs,
-        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
-    ) -> Result<(Dynamic, How), Trouble> {
-        let attempt = self.run.look(|state| state.next_attempt(&self.key));
-        let work = Work::new(self.run.clone(), self.key.clone(), attempt);
+        if self.is_unknown() {
+            // This attempt counts from here on: its failure replaces the unknown outcome of the one before.
+            work.begin()?;
+        }
         let inner = self.inner().in_work(work.clone(), self.spec.limit.clone());
-        let outer = Outer::of(context.scope());
-        let begun = clock::instant();
-        let block = format!("the step `{}`", self.spec.name);
-        let outcome = body(context, &inner)
-            .and_then(|value| outer.compare(context.scope(), &block).map(|()| value).map_err(Trouble::from))
-            .and_then(|value| match inputs.has("verify") && work.has_begun() {
-                true => self.await_verify(context, inputs).map(|_| value),
-                false => Ok(value),
-            })
-            .and_then(|value| {
-                let plain = convert::to_value(&value, &format!("the value of step `{}`", self.spec.name))?;
-                self.refuse_secret(&plain)?;
-                Ok((value, plain))
-            });
-        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match outcome {
-            Ok((value, plain)) => {
-                let how = if work.has_begun() { How::Ran } else { How::Looked };
-                self.run.write(&self.key, attempt, Event::Done { value: plain.to_json(), how, ms })?;
-                Ok((value, how))
-            }
-            Err(trouble) => Err(self.record_failure(trouble, attempt, work.has_begun(), ms)?),
+        let value = body(context, &inner)?;
+        if inputs.has("verify") {
+            let _ = self.await_verify(context, inputs)?;
         }
+        Ok((value, if work.has_begun() { How::Ran } else { How::Looked }))
     }
 
     /// Writes the failure. What was begun and not refused by the server is unknown, not failed.
-    fn record_failure(&self, trouble: Trouble, attempt: u32, has_begun: bool, ms: u64) -> Result<Trouble, Trouble> {
+    fn record_failure(&self, trouble: Trouble, source: Option<&str>, work: &Work, ms: u64) -> Result<Trouble, Trouble> {
+        let mut trouble = match trouble {
+            Trouble::Inner(raised) => Trouble::Inner(bridge::in_our_words(raised, source)),
+            other => other,
+        };
+        let (mut place, mut thrown) = (None, None);
+        match trouble.thrown() {
+            Some(Thrown::Ours(first)) => place = first,
+            Some(Thrown::Own(value)) => {
+                match convert::to_value(&value, &format!("what step `{}` threw", self.spec.name)) {
+                    Ok(plain) => thrown = Some(plain.to_json()),
+                    Err(error) => trouble = error.into(),
+                }
+            }
+            None => {}
+        }
         let error = trouble.facts();
         if error.code() == Code::JournalWrite {
             return Ok(trouble);
         }
+        if self.is_unknown() && !work.has_begun() {
+            // Its outcome stays unknown, and no script may go past that.
+            return Ok(trouble.into_final());
+        }
         // Rules broken after the effect, and everything that was cut off, leave the effect in the world.
         let cut_off = trouble.is_halt()
             || matches!(error.code(), Code::Timeout | Code::StepRule | Code::NotJournalable | Code::SecretGuard);
-        let mut fault = Fault::from(&error);
-        fault.unknown = has_begun && (error.is_unknown() || cut_off);
-        self.run.write(&self.key, attempt, Event::Failed { error: fault, ms })?;
+        let unknown = work.has_begun() && (error.is_unknown() || cut_off);
+        let fault = Fault { unknown, place, thrown, ..Fault::from(&error) };
+        self.run.write(&self.key, work.attempt(), Event::Failed { error: fault, ms })?;
         Ok(trouble)
     }
 
-    fn conclude(&self, value: Dynamic, how: How) -> Result<(Dynamic, How), Trouble> {
-        let plain = convert::to_value(&value, &format!("what the check of step `{}` saw", self.spec.name))?;
-        self.refuse_secret(&plain)?;
-        let attempt = self.run.look(|state| state.steps.get(&self.key).map_or(1, |step| step.attempt.max(1)));
-        self.run.write(&self.key, attempt, Event::Done { value: plain.to_json(), how, ms: 0 })?;
-        Ok((value, how))
+    /// The step's value as the journal keeps it.
+    fn plain(&self, value: &Dynamic) -> Result<Value> {
+        let plain = convert::to_value(value, &format!("the value of step `{}`", self.spec.name))?;
+        if self.host.redactor().finds(&plain.to_json().to_string()) {
+            return Err(fail!(Code::SecretGuard, "the value of step `{}` contains a secret", self.spec.name)
+                .hint("give back what identifies it (ARN, version id), not the secret itself"));
+        }
+        Ok(plain)
     }
 
     /// Asks `verify` once: its value when the goal is reached.
@@ -284,15 +325,6 @@ impl Step<'_> {
         }
     }
 
-    fn refuse_secret(&self, plain: &Value) -> Result<()> {
-        let text = plain.to_json().to_string();
-        if self.host.redactor().finds(&text) {
-            return Err(fail!(Code::SecretGuard, "the value of step `{}` contains a secret", self.spec.name)
-                .hint("give back what identifies it (ARN, version id), not the secret itself"));
-        }
-        Ok(())
-    }
-
     fn keep_undo(&mut self, value: Dynamic) {
         if let Some(clause) = self.spec.undo.take() {
             let (key, name) = (self.key.clone(), self.spec.name.clone());
@@ -308,6 +340,23 @@ impl Step<'_> {
             key_text(&self.key)
         )
         .hint(format!("look at its target; `pgrun show {run}` tells when it was begun"))
+    }
+}
+
+fn rewound(inputs: &Inputs) -> Trouble {
+    Trouble::Inner(bridge::rewound(inputs.position()))
+}
+
+/// A failure that was caught before, raised as it was then.
+fn again(fault: &Fault, inputs: &Inputs) -> Trouble {
+    let at = inputs.position();
+    match (&fault.thrown, &fault.place) {
+        (Some(thrown), _) => match Value::from_json(thrown) {
+            Ok(value) => Trouble::Inner(bridge::throw(convert::to_dynamic(&value), at)),
+            Err(error) => error.into(),
+        },
+        (None, Some(place)) => Trouble::Inner(bridge::raise_from(fault.to_error(), place, at)),
+        (None, None) => fault.to_error().into(),
     }
 }
 

@@ -124,6 +124,10 @@ pub(super) fn reset(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>>
 /// none; then every name is taken.
 fn change_of(item: &Query, all: &[Parameter], sets: bool) -> Outcome<Change> {
     let (name, method) = (item.required("ParameterName")?, item.text("ApplyMethod").unwrap_or("pending-reboot"));
+    // The name becomes a line of `postgresql.conf`.
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') {
+        return Err(Refusal::value(format!("Could not find parameter with name: {name}")));
+    }
     let known = all.iter().find(|known| known.name == name);
     // Names with a dot belong to extensions, whose parameters the engine does not list.
     if known.is_none() && !all.is_empty() && (!name.contains('.') || name.starts_with("rds.")) {

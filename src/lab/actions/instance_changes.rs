@@ -150,7 +150,13 @@ fn not_available(instance: &Instance) -> Refusal {
 }
 
 pub(super) fn reboot(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    let failover = query.boolean("ForceFailover")?.unwrap_or(false);
     begin(site, query, |_, instance| {
+        if failover && !instance.multi_az {
+            return Err(Refusal::combination(
+                "ForceFailover cannot be specified since the instance is not configured for MultiAZ.",
+            ));
+        }
         // Rebooting is how an instance comes back whose parameters kept it from starting.
         let broken = instance.status == InstanceStatus::IncompatibleParameters && instance.work.is_none();
         if !instance.is_idle() && !broken {
@@ -204,6 +210,11 @@ pub(super) fn delete(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
                 "FinalDBSnapshotIdentifier can not be specified when deleting a DB instance with SkipFinalSnapshot.",
             )),
             _ if instance.work.is_some() => Err(not_available(instance)),
+            (false, Some(_)) if !instance.is_idle() && instance.status != InstanceStatus::Stopped => {
+                let message =
+                    format!("Instance {} is {}: skip the final snapshot.", instance.id, instance.status.text());
+                Err(Refusal::new("InvalidDBInstanceState", message))
+            }
             _ => {
                 last_snapshot(site, world, instance, snapshot.as_deref())?;
                 Ok((InstanceStatus::Deleting, Work::Delete { final_snapshot: snapshot.clone() }))

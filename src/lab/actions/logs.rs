@@ -1,6 +1,12 @@
 //! The server's own log files, with the markers, block sizes and truncation of RDS.
 
-use std::{fs, sync::Arc, time::UNIX_EPOCH};
+use std::{
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
 
 use super::page::Page;
 use crate::lab::{
@@ -38,7 +44,7 @@ pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
     let mut items = Vec::new();
     for path in disk::entries(&folder) {
         let name = format!("error/{}", path.file_name().unwrap_or_default().to_string_lossy());
-        let Ok(meta) = fs::metadata(&path) else { continue };
+        let Some(meta) = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file) else { continue };
         let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let written = written.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
         let bytes = i64::try_from(meta.len()).unwrap_or(i64::MAX);
@@ -59,7 +65,6 @@ pub(super) fn download(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         || Refusal::absent("DBLogFileNotFoundFault", format!("DBLog File: {name}, is not found on the DB instance"));
     let file = name.strip_prefix("error/").filter(|file| !file.contains('/') && *file != ".." && *file != ".");
     let path = site.instance_folder(&instance(site, query)?).join("log/error").join(file.ok_or_else(missing)?);
-    let bytes = fs::read(path).map_err(|_| missing())?;
     let lines = match query.integer("NumberOfLines")? {
         Some(number) => Some(
             usize::try_from(number)
@@ -73,20 +78,45 @@ pub(super) fn download(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         Some(marker) => Some(offset_of(marker)?),
         None => None,
     };
-    let block = block(&bytes, from, lines);
+    let window = Window::read(&path, from).ok_or_else(missing)?;
+    let block = block(&window.bytes, from.map(|_| 0), lines);
+    let next = window.start + block.next as u64;
     // The number before the colon is the hour of the file's name; only the offset behind it is read back.
     let hour = file.and_then(|file| file.rsplit('-').next()).filter(|hour| hour.parse::<u8>().is_ok()).unwrap_or("0");
     let result = Element::new("Result")
         .text("LogFileData", block.text)
-        .text("Marker", format!("{hour}:{}", block.next))
-        .text("AdditionalDataPending", block.next < bytes.len());
+        .text("Marker", format!("{hour}:{next}"))
+        .text("AdditionalDataPending", next < window.size);
     Ok(Some(result))
 }
 
 /// `0` or `HOUR:OFFSET`.
-fn offset_of(marker: &str) -> Outcome<usize> {
+fn offset_of(marker: &str) -> Outcome<u64> {
     let offset = marker.rsplit(':').next().unwrap_or_default();
     offset.parse().map_err(|_| Refusal::value(format!("Invalid marker {marker}")))
+}
+
+/// What is read of a file for one block: a log may be larger than anybody wants in memory.
+const WINDOW_BYTES: u64 = 8 << 20;
+
+struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    size: u64,
+}
+
+impl Window {
+    /// The part from an offset on, or the end of the file; `None` when it is no regular file.
+    fn read(path: &Path, from: Option<u64>) -> Option<Self> {
+        let size = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?.len();
+        let start = from.unwrap_or_else(|| size.saturating_sub(WINDOW_BYTES)).min(size);
+        let mut file = fs::File::open(path).ok()?;
+        file.seek(SeekFrom::Start(start)).ok()?;
+        let mut bytes = Vec::new();
+        // The server goes on writing: what came after the look at the size belongs to the next block.
+        file.take(WINDOW_BYTES.min(size - start)).read_to_end(&mut bytes).ok()?;
+        Some(Self { bytes, start, size })
+    }
 }
 
 struct Block {

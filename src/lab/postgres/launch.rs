@@ -47,11 +47,15 @@ pub(super) async fn launch(
             match attempt(installation, folder, options, port, user).await? {
                 Attempt::Up(process) => return Ok((port, process)),
                 Attempt::PortLost => break,
-                // The backends of a killed postmaster need a moment to notice; until then they hold its memory.
-                Attempt::StillHeld if begun.elapsed() < options.deadline => {
+                Attempt::StillHeld if begun.elapsed() < HELD_FOR => {
+                    // Whoever was killed while it copied left them frozen: frozen ones never notice.
+                    for backend in Process::all_in(&folder.join("data")).unwrap_or_default() {
+                        backend.signal(Signal::SIGCONT);
+                    }
                     clock::sleep(Duration::from_millis(200)).await;
                 }
-                Attempt::StillHeld | Attempt::Failed => return Err(did_not_start(folder)),
+                Attempt::StillHeld => return Err(did_not_start(folder, STILL_HELD[0])),
+                Attempt::Failed(log) => return Err(did_not_start(folder, &log)),
             }
         }
     }
@@ -70,11 +74,28 @@ pub(super) fn write_conf(folder: &Path, options: &ServerOptions, port: u16, user
     disk::write_file(&folder.join("data/postgresql.conf"), text.as_bytes(), 0o600, user)
 }
 
+/// The backends of a killed postmaster look for it every few seconds at the latest.
+const HELD_FOR: Duration = Duration::from_secs(60);
+
 enum Attempt {
     Up(Process),
     PortLost,
     StillHeld,
-    Failed,
+    Failed(String),
+}
+
+/// What a postmaster says that comes too soon after a killed one: its backends hold the shared memory until they have
+/// noticed, and its pid exists until its parent has asked for it (`src/backend/utils/init/miscinit.c`).
+const STILL_HELD: [&str; 2] = ["pre-existing shared memory block", "lock file \"postmaster.pid\" already exists"];
+
+/// A killed postmaster stays a zombie for ever where the parent of all processes does not reap, as in some containers;
+/// PostgreSQL takes it for alive. When nobody works in the data folder its lock file means nothing.
+fn forget_zombie(data: &Path) -> Result<()> {
+    let Some(lock) = LockFile::read(data) else { return Ok(()) };
+    if Process::is_zombie(lock.pid) && Process::all_in(data).is_some_and(|all| all.is_empty()) {
+        disk::remove_file(&data.join("postmaster.pid"))?;
+    }
+    Ok(())
 }
 
 async fn attempt(
@@ -84,16 +105,20 @@ async fn attempt(
     port: u16,
     user: Option<&ServerUser>,
 ) -> Result<Attempt> {
+    forget_zombie(&folder.join("data"))?;
+    let said_before = fs::metadata(first_log(folder)).map_or(0, |meta| meta.len());
     let mut child = Starting(Some(spawn(installation, folder, user)?));
-    match child.ready(folder, options, port).await {
-        Ok(Some(process)) => {
-            child.0 = None;
-            Ok(Attempt::Up(process))
-        }
-        Ok(None) if taken(port) => Ok(Attempt::PortLost),
-        Ok(None) if log_tail(folder).contains("pre-existing shared memory block") => Ok(Attempt::StillHeld),
-        Ok(None) => Ok(Attempt::Failed),
-        Err(error) => Err(error.detail("log", log_tail(folder))),
+    let ready = child.ready(folder, options, port).await;
+    if let Ok(Some(process)) = ready {
+        child.0 = None;
+        return Ok(Attempt::Up(process));
+    }
+    let log = said_since(folder, said_before);
+    match ready {
+        Ok(_) if taken(port) => Ok(Attempt::PortLost),
+        Ok(_) if STILL_HELD.iter().any(|words| log.contains(words)) => Ok(Attempt::StillHeld),
+        Ok(_) => Ok(Attempt::Failed(log)),
+        Err(error) => Err(error.detail("log", log)),
     }
 }
 
@@ -113,16 +138,16 @@ async fn await_free(port: u16) {
     }
 }
 
-fn did_not_start(folder: &Path) -> Error {
-    fail!(Code::LabFailed, "the server in `{}` did not start", folder.display())
-        .detail("log", log_tail(folder))
+fn did_not_start(folder: &Path, log: &str) -> Error {
+    let reason = log.lines().rev().find_map(|line| line.split_once("FATAL:")).map_or("", |(_, reason)| reason.trim());
+    fail!(Code::LabFailed, "the server in `{}` did not start: {reason}", folder.display())
+        .detail("log", log)
         .hint(format!("read the files in {}/log/error", folder.display()))
 }
 
 fn spawn(installation: &Installation, folder: &Path, user: Option<&ServerUser>) -> Result<Child> {
-    let log = folder.join("log/error/postgres.log");
-    let file = fs::OpenOptions::new().create(true).append(true).open(&log).map_err(disk::failed("open", &log))?;
-    disk::give_to(&log, user)?;
+    let log = first_log(folder);
+    let file = disk::append_to(&log, user)?;
     let second = file.try_clone().map_err(disk::failed("open", &log))?;
     let mut command = program::command(&installation.program("postgres"), user);
     command.arg("-D").arg(folder.join("data")).stdout(Stdio::from(file)).stderr(Stdio::from(second));
@@ -196,8 +221,9 @@ pub(super) async fn stop(postmaster: &Process, how: Shutdown) -> Result<()> {
     all.push(postmaster.clone());
     let gentle = if how == Shutdown::Fast { Signal::SIGINT } else { Signal::SIGQUIT };
     for (signal, deadline_ms) in [(gentle, 30_000), (Signal::SIGQUIT, 6_000), (Signal::SIGKILL, 10_000)] {
-        postmaster.signal(signal);
-        for process in all.iter().filter(|_| signal == Signal::SIGKILL) {
+        // Backends of a postmaster that is killed would live on for a while.
+        let told = if signal == Signal::SIGKILL { all.as_slice() } else { std::slice::from_ref(postmaster) };
+        for process in told {
             process.signal(signal);
         }
         let all = all.clone();
@@ -233,12 +259,20 @@ impl LockFile {
     }
 }
 
-/// The end of the newest log file, for an error's detail.
-fn log_tail(folder: &Path) -> String {
+/// Where a postmaster writes before its log collector runs.
+fn first_log(folder: &Path) -> PathBuf {
+    folder.join("log/error/postgres.log")
+}
+
+/// What the server said before its log collector ran, from an offset on, and the end of the newest hourly file.
+fn said_since(folder: &Path, offset: u64) -> String {
+    let first = fs::read(first_log(folder)).unwrap_or_default();
+    let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(first.len());
     let written = |path: &PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let newest = disk::entries(&folder.join("log/error")).into_iter().max_by_key(written);
-    let text = newest.and_then(|path| fs::read(path).ok()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let hourly = disk::entries(&folder.join("log/error")).into_iter().filter(|path| *path != first_log(folder));
+    let newest = hourly.max_by_key(written).and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&newest).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+    format!("{tail}\n{}", String::from_utf8_lossy(&first[begin..]))
 }

@@ -50,6 +50,23 @@ impl Process {
         (works_here && process.is_alive()).then_some(process)
     }
 
+    /// True when the pid belongs to a process that ended and was not reaped.
+    #[must_use]
+    pub fn is_zombie(pid: i32) -> bool {
+        look(pid).is_some_and(|(state, _)| state == 'Z')
+    }
+
+    /// The processes that work in this folder, as every process of a server does in its data folder; `None` where that
+    /// cannot be found out.
+    #[must_use]
+    pub fn all_in(folder: &Path) -> Option<Vec<Self>> {
+        let folder = folder.canonicalize().ok().filter(|_| cfg!(target_os = "linux"))?;
+        let works_there = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == folder);
+        let names = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| name.to_str()?.parse().ok()).filter(works_there);
+        Some(pids.filter_map(Self::of).collect())
+    }
+
     /// True while it lives; false when it ended, even if its pid was given away since.
     #[must_use]
     pub fn is_alive(&self) -> bool {

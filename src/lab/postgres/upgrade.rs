@@ -43,6 +43,18 @@ pub struct Upgrade<'a> {
 }
 
 impl Upgrade<'_> {
+    /// The settings of both sides. A crash image may hold more slots and prepared transactions than the usual settings
+    /// allow, and would not even start; dump and restore lock every table at once.
+    fn roomy(&self) -> ServerOptions {
+        let mut options = self.options.clone();
+        for name in ["max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction"] {
+            options.settings.insert(name.into(), "1000".into());
+        }
+        // Its subscriptions must not wake up: they would take over slots that the original still uses.
+        options.settings.insert("max_logical_replication_workers".into(), "0".into());
+        options
+    }
+
     /// Recovers the copy with the old version, upgrades it, proves that the new version serves it, and leaves it as
     /// after a crash.
     ///
@@ -60,21 +72,18 @@ impl Upgrade<'_> {
         std::fs::rename(work.join("data"), work.join("data.old")).map_err(disk::failed("move", &work))?;
         initdb(self.to, &work, self.options, &shape).await?;
         write_hba(&work, self.options, user.as_ref())?;
-        write_conf(&work, self.options, UNUSED_PORT, user.as_ref())?;
+        write_conf(&work, &self.roomy(), UNUSED_PORT, user.as_ref())?;
         let upgraded = self.pg_upgrade(&work, user.as_ref()).await;
         keep_logs(&work, upgraded.as_ref().err().and_then(|error| error.fact("output")))?;
         upgraded?;
-        let server = Server::open(self.to, &work, self.options.clone()).await?;
+        let server = Server::open(self.to, &work, self.roomy()).await?;
         server.stop(Shutdown::Immediate).await?;
         disk::remove_folder(&work.join("data.old"))
     }
 
     /// Starts the crash image with its own version: this writes the line `redo done at` that a restore is known by.
-    /// Its subscriptions must not wake up: they would take over slots that the original still uses.
     async fn recover(&self, work: &Path) -> Result<Shape> {
-        let mut options = self.options.clone();
-        options.settings.insert("max_logical_replication_workers".into(), "0".into());
-        let server = Server::open(self.from, work, options).await?;
+        let server = Server::open(self.from, work, self.roomy()).await?;
         let asked = server.connect("postgres").await?;
         let told = asked
             .query_one(
@@ -108,6 +117,10 @@ impl Upgrade<'_> {
         command.args(["-U", &self.options.superuser, "--retain", "--socketdir"]).arg(sockets.path());
         // Hard links instead of a second copy: the old files are a copy already, and both lie in one folder.
         command.arg("--link");
+        // A lab survives a killed process, not a power cut. The option came with 15.
+        if self.to.version.major >= 15 {
+            command.arg("--no-sync");
+        }
         program::run(command, DEADLINE).await
     }
 }

@@ -1,10 +1,6 @@
 //! What `ModifyDBInstance` changes, one after the other: attributes, the master's password, the version, the name.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use super::instances::{note, put, raise, show, take};
 use crate::{
@@ -14,7 +10,7 @@ use crate::{
         disk,
         instance::{ApplyStatus, Changes, Instance, InstanceStatus, Work},
         master,
-        postgres::{Process, Shutdown, Upgrade, Version},
+        postgres::{Process, ServerUser, Shutdown, Upgrade, Version},
         site::Site,
         world::EventSource,
     },
@@ -23,15 +19,7 @@ use crate::{
 /// Makes the changes that the state holds. `available` is shown a while before the first of them.
 pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
     clock::sleep(site.options.delays.stale).await;
-    // Until here a second request may have added to the first one; from here on the status refuses it.
-    let begun = site.look(|world| {
-        let instance = world.resource(resource)?;
-        match &instance.work {
-            Some(Work::Modify(changes)) => Some((**changes).clone()),
-            _ => None,
-        }
-    });
-    let Some(changes) = begun else { return Ok(()) };
+    let Some(changes) = begin(site, resource) else { return Ok(()) };
     if let Some(verifier) = &changes.verifier {
         password(site, resource, verifier).await?;
     }
@@ -49,6 +37,29 @@ pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Reads the changes and leaves `available` in one step: until here a second request may have added to the first one,
+/// from here on the status refuses it.
+fn begin(site: &Site, resource: &str) -> Option<Changes> {
+    let mut begun = None;
+    site.record(|world| {
+        let Some(instance) = world.resource_mut(resource) else { return };
+        let Some(Work::Modify(changes)) = &instance.work else { return };
+        instance.status = match &**changes {
+            Changes { verifier: Some(_), .. } => InstanceStatus::ResettingMasterCredentials,
+            changes if !attributes_of(changes).is_empty() => InstanceStatus::Modifying,
+            Changes { version: Some(_), .. } => InstanceStatus::Upgrading,
+            _ => InstanceStatus::Renaming,
+        };
+        begun = Some((**changes).clone());
+    });
+    begun
+}
+
+/// The changes that need nothing but to be written down.
+fn attributes_of(changes: &Changes) -> Changes {
+    Changes { verifier: None, version: None, rename: None, ..changes.clone() }
 }
 
 fn instance(site: &Site, resource: &str) -> Result<Instance> {
@@ -72,7 +83,7 @@ async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
 }
 
 async fn attributes(site: &Site, resource: &str, changes: &Changes) {
-    let plain = Changes { verifier: None, version: None, rename: None, ..changes.clone() };
+    let plain = attributes_of(changes);
     if plain.is_empty() {
         return;
     }
@@ -139,7 +150,7 @@ async fn major_upgrade(site: &Site, old: &Instance, folder: &Path, to: Version) 
     let data = folder.join("data");
     let upgrade = Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots: true };
     let done = upgrade.run().await;
-    keep_logs(&work, &folder.join("log/error"))?;
+    keep_logs(&work, &folder.join("log/error"), site.user.as_ref())?;
     if done.is_ok() {
         let aside = folder.join("data.old");
         fs::rename(&data, &aside).map_err(disk::failed("move", &data))?;
@@ -167,17 +178,12 @@ pub(super) fn repair(folder: &Path) -> Result<Option<u32>> {
 
 /// The log of the upgrade goes on in the instance's own: hourly files of one name are joined, as one server would have
 /// written them.
-fn keep_logs(work: &Path, target: &Path) -> Result<()> {
+fn keep_logs(work: &Path, target: &Path, owner: Option<&ServerUser>) -> Result<()> {
     for file in disk::entries(&work.join("log/error")) {
-        let into: PathBuf = target.join(file.file_name().unwrap_or_default());
         let text = fs::read(&file).map_err(disk::failed("read", &file))?;
-        let mut log =
-            fs::OpenOptions::new().create(true).append(true).open(&into).map_err(disk::failed("open", &into))?;
+        let into = target.join(file.file_name().unwrap_or_default());
+        let mut log = disk::append_to(&into, owner)?;
         std::io::Write::write_all(&mut log, &text).map_err(disk::failed("write", &into))?;
-        if let Ok(meta) = fs::metadata(&file) {
-            use std::os::unix::fs::MetadataExt as _;
-            let _kept = std::os::unix::fs::chown(&into, Some(meta.uid()), Some(meta.gid()));
-        }
     }
     Ok(())
 }
@@ -202,4 +208,24 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repair;
+
+    /// Killed between its two last renames, an upgrade leaves no data folder: the old one has to come back.
+    #[test]
+    fn a_cut_off_upgrade_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("data.old");
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(repair(folder.path()).unwrap(), Some(15));
+        assert!(folder.path().join("data/PG_VERSION").exists() && !old.exists());
+        std::fs::rename(folder.path().join("data"), &old).unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::write(folder.path().join("data/PG_VERSION"), "17\n").unwrap();
+        assert_eq!(repair(folder.path()).unwrap(), Some(17), "after both renames the new one stays");
+    }
 }

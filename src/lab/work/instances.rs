@@ -26,6 +26,10 @@ pub(super) async fn run(site: &Arc<Site>, resource: &str) {
             (create(site, &instance, &verifier, database.as_deref()).await, InstanceStatus::Failed)
         }
         Work::Restore { snapshot } => (restore(site, &instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
+        Work::Backup => {
+            first_backup(site, resource).await;
+            return;
+        }
         Work::Delete { final_snapshot } => {
             (delete(site, &instance, final_snapshot.as_deref()).await, InstanceStatus::Available)
         }
@@ -104,23 +108,29 @@ async fn create(site: &Site, instance: &Instance, verifier: &str, database: Opti
     let server = Server::create(&installation, &folder, options).await?;
     master::prepare(&server, &instance.master, verifier, database).await?;
     site.dwell().await;
-    put(site, &instance.resource, server);
-    note(site, &instance.resource, "creation", "DB instance created", |_| {});
+    is_new(site, &instance.resource, server, "creation", "DB instance created");
     first_backup(site, &instance.resource).await;
     Ok(())
+}
+
+/// The server is there, and from now on nobody may begin it anew: clients see its address.
+fn is_new(site: &Site, resource: &str, server: Server, category: &str, message: &str) {
+    let port = server.port();
+    site.fleet.put(resource, server);
+    note(site, resource, category, message, |instance| {
+        instance.port = Some(port);
+        instance.work = Some(Work::Backup);
+        if instance.retention_days > 0 {
+            instance.status = InstanceStatus::BackingUp;
+        }
+    });
 }
 
 /// RDS takes a first backup of what is new; until it is done the instance is not available.
 async fn first_backup(site: &Site, resource: &str) {
     if site.look(|world| world.resource(resource).is_some_and(|instance| instance.retention_days > 0)) {
-        show(site, resource, InstanceStatus::BackingUp);
         site.dwell().await;
     }
-    settle(site, resource);
-}
-
-/// The work is done.
-fn settle(site: &Site, resource: &str) {
     site.record(|world| {
         if let Some(instance) = world.resource_mut(resource) {
             instance.status = InstanceStatus::Available;
@@ -145,9 +155,8 @@ async fn restore(site: &Site, instance: &Instance, snapshot: &str) -> Result<()>
     }
     site.dwell().await;
     let server = raise(site, instance).await?;
-    put(site, &instance.resource, server);
     let message = format!("Restored from snapshot {}", snapshot.id);
-    note(site, &instance.resource, "restoration", &message, |_| {});
+    is_new(site, &instance.resource, server, "restoration", &message);
     first_backup(site, &instance.resource).await;
     Ok(())
 }

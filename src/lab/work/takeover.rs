@@ -90,7 +90,8 @@ async fn bring_up(site: &Arc<Site>, instance: &Instance) {
         }
     }
     let upgraded = matches!(changes::repair(&folder), Ok(Some(major)) if major != instance.version.major);
-    if !instance.status.serves() || upgraded {
+    let wanted = instance.status.serves() || matches!(instance.work, Some(Work::Backup));
+    if !wanted || upgraded {
         return;
     }
     match raise(site, instance).await {

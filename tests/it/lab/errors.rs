@@ -6,7 +6,9 @@ use aws_sdk_rds::{
     types::{ApplyMethod, Parameter, Tag},
 };
 
-use super::stage::{PASSWORD, Stage, create, pair, settle, snapshot_settles};
+use pgrun::lab::{LabOptions, SlotsInSnapshot};
+
+use super::stage::{PASSWORD, Stage, connect, create, options, pair, scratch, settle, snapshot_settles, url};
 
 fn refused<T, E: ProvideErrorMetadata>(result: Result<T, SdkError<E, HttpResponse>>) -> String {
     let error = result.err().expect("it was not refused");
@@ -57,12 +59,14 @@ async fn requests_are_checked_as_rds_checks_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn states_are_guarded() {
     let (from, to) = pair().await;
-    let stage = Stage::set().await;
+    let scratch = scratch();
+    let options = LabOptions { slots_in_snapshot: SlotsInSnapshot::Refuse, ..options(&scratch) };
+    let stage = Stage::set_with(scratch, options).await;
     let rds = &stage.rds;
     create(rds, "one", &from.to_string()).await;
-    let state = "InvalidDBInstanceState 400";
+    let busy = "InvalidDBInstanceState 400";
     let snapshot = |id: &str| rds.create_db_snapshot().db_instance_identifier("one").db_snapshot_identifier(id).send();
-    assert_eq!(refused(snapshot("s").await), state, "it is being created");
+    assert_eq!(refused(snapshot("s").await), busy, "it is being created");
     let log = rds.describe_db_log_files().db_instance_identifier("one").send().await;
     assert_eq!(refused(log), "DBInstanceNotReady 400");
     let again = rds.create_db_instance().db_instance_identifier("ONE").db_instance_class("db.t4g.micro");
@@ -70,13 +74,15 @@ async fn states_are_guarded() {
     assert_eq!(refused(again), "DBInstanceAlreadyExists 400");
     settle(rds, "one", "available").await;
 
-    assert_eq!(refused(rds.start_db_instance().db_instance_identifier("one").send().await), state);
+    assert_eq!(refused(rds.start_db_instance().db_instance_identifier("one").send().await), busy);
     let file = |name: &str| rds.download_db_log_file_portion().db_instance_identifier("one").log_file_name(name).send();
     for name in ["error/nothing", "error/../../../world.json", "../world.json", "error/.."] {
         assert_eq!(refused(file(name).await), "DBLogFileNotFoundFault 404", "{name}");
     }
+    let client = connect(&url(rds, "one").await).await;
+    client.batch_execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
     snapshot("s").await.unwrap();
-    assert_eq!(refused(snapshot("t").await), state, "it is backing up");
+    assert_eq!(refused(snapshot("t").await), busy, "it is backing up");
     let upgrade = |version: String| rds.modify_db_snapshot().db_snapshot_identifier("s").engine_version(version).send();
     assert_eq!(refused(upgrade(to.to_string()).await), "InvalidDBSnapshotState 400");
     snapshot_settles(rds, "s", "available").await;
@@ -84,6 +90,8 @@ async fn states_are_guarded() {
     assert_eq!(refused(snapshot("S").await), "DBSnapshotAlreadyExists 400");
     assert_eq!(refused(upgrade("99.9".into()).await), "InvalidParameterCombination 400");
     assert_eq!(refused(upgrade(from.to_string()).await), "InvalidParameterCombination 400");
+    upgrade(to.to_string()).await.unwrap();
+    assert_eq!(snapshot_settles(rds, "s", "available").await, from.to_string(), "its slot keeps it where it is");
     let restore = rds.restore_db_instance_from_db_snapshot().db_snapshot_identifier("s").db_instance_identifier("one");
     assert_eq!(refused(restore.send().await), "DBInstanceAlreadyExists 400");
 
@@ -97,7 +105,7 @@ async fn states_are_guarded() {
     assert_eq!(refused(delete().skip_final_snapshot(true).send().await), combination, "it is protected");
     protect(false).await.unwrap();
     delete().skip_final_snapshot(true).send().await.unwrap();
-    assert_eq!(refused(delete().skip_final_snapshot(true).send().await), state);
+    assert_eq!(refused(delete().skip_final_snapshot(true).send().await), busy);
     settle(rds, "one", "deleted").await;
 }
 

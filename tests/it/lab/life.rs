@@ -21,7 +21,7 @@ async fn whole_log(rds: &aws_sdk_rds::Client, id: &str) -> String {
             let request = rds.download_db_log_file_portion().db_instance_identifier(id).marker(&marker);
             let block = request.log_file_name(file.log_file_name().unwrap()).number_of_lines(50).send().await.unwrap();
             text.push_str(block.log_file_data().unwrap_or_default());
-            marker = block.marker().unwrap().to_owned();
+            block.marker().unwrap().clone_into(&mut marker);
             if !block.additional_data_pending().unwrap_or(false) {
                 break;
             }

@@ -1,9 +1,17 @@
 //! Tests of `lab`.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a helper of a test fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails in a helper fails the test, and a test that is skipped says so"
+)]
 
 mod copies;
+mod crash;
 mod errors;
 mod life;
 mod secrets;
+mod seeds;
 mod server;
 mod stage;

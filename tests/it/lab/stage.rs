@@ -96,7 +96,8 @@ pub(super) async fn settle(rds: &aws_sdk_rds::Client, id: &str, status: &str) {
             Err(error) => panic!("{error:?}"),
         };
         let failed = seen == "failed" || seen.starts_with("incompatible");
-        assert!(seen == status || !failed, "{id} is {seen}");
+        let events = if failed { rds.describe_events().send().await.ok() } else { None };
+        assert!(seen == status || !failed, "{id} is {seen}: {events:?}");
         Ok(if seen == status { poll::Seen::Ready(()) } else { poll::Seen::NotYet(seen) })
     })
     .await

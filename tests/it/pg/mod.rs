@@ -1,6 +1,19 @@
 //! Tests of `pgrun::pg` against real servers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails in a helper of a test fails the test"
+)]
 
+mod cutover;
+mod fence;
 mod fixture;
+mod inventory;
+mod meeting;
+mod own;
+mod replication;
+mod roles;
 mod schema;
 mod sequences;
 mod session;

@@ -139,8 +139,8 @@ async fn passwords_of_every_character() {
     Session::new(target.clone(), Settings::of_run("x")).open().await.unwrap();
     let again = Target::parse(target.conninfo(None).expose()).unwrap();
     Session::new(again, Settings::of_run("x")).open().await.unwrap();
-    let percent: String = printable.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let user: String = role.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let percent = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+    let (user, percent) = (percent(&role), percent(&printable));
     let url = format!("postgres://{user}:{percent}@127.0.0.1:{}/postgres", pair.blue.port());
     Session::new(Target::parse(&url).unwrap(), Settings::of_run("x")).open().await.unwrap();
 }
