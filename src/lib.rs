@@ -2,11 +2,11 @@
 //!
 //! # From a file to a finished run
 //!
-//! `pgrun FILE.rhai` reads the runbook and everything it imports ([`engine::check`]), checks it without running it, types
-//! its parameters ([`engine::params`]), and begins a *run* ([`journal::Run`]): a folder with the texts, a lock, and a
-//! journal. Then a Rhai engine runs the script on a thread of its own ([`engine::run`]). The script's words (`step phase
-//! confirm poll ..`, [`api::words`]) ask the journal first: what is done gives its recorded value, what is not runs. So a
-//! run that died is simply run again, and arrives where it was.
+//! `pgrun FILE.rhai` reads the runbook and everything it imports ([`engine::check`]), checks it without running it,
+//! types its parameters ([`engine::params`]), and begins a *run* ([`journal::Run`]): a folder with the texts, a lock,
+//! and a journal. Then a Rhai engine runs the script on a thread of its own ([`engine::run`]). The script's words
+//! (`step phase confirm poll ..`, [`api::words`]) ask the journal first: what is done gives its recorded value, what is
+//! not runs. So a run that died is simply run again, and arrives where it was.
 //!
 //! # Floors
 //!
@@ -27,10 +27,10 @@
 //! - Only `api/` and `engine/` mention `rhai`; only `api/bridge.rs` and `engine/diagnostic.rs` know its error type. Its
 //!   volatile insides live in one file each: the syntax tree in `engine/scan.rs`, custom syntax in `api/words/mod.rs`,
 //!   the scope in `api/words/outer.rs`, contexts that outlive their call in `api/undo.rs`.
-//! - A script waits for the world in one place, [`api::Host::wait`]: there a second Ctrl-C and the deadlines of step and
-//!   phase are heard. The script has a thread with a 64 MiB stack; no other code of it blocks on a future.
-//! - `cli/` prints, `main` exits, `base/clock.rs` reads the time and sleeps. Whatever is printed or journaled passes the
-//!   same [`base::Redactor`].
+//! - A script waits for the world in one place, [`api::Host::wait`]: there a second Ctrl-C and the deadlines of step
+//!   and phase are heard. The script has a thread with a 64 MiB stack; no other code of it blocks on a future.
+//! - `cli/` prints, `main` exits, `base/clock.rs` reads the time and sleeps. Whatever is printed or journaled passes
+//!   the same [`base::Redactor`].
 //! - What reaches the journal are the types of `journal/event.rs`. A live run and a recovery call the same
 //!   [`journal::RunState::next`].
 //! - `engine` does not know that a lab exists: AWS is an endpoint, PostgreSQL is an address.
@@ -40,10 +40,10 @@
 //!
 //! # How a step stays a step
 //!
-//! A function of a script has an *effect* ([`api::Effect`]). Reading needs a step; writing needs a step's body. The first
-//! write of a body makes the step's *intent* durable and claims the target; so a body that only reads leaves no intent
-//! and simply runs again, and an intent without a result means that something may have changed. Then the ladder in
-//! `api/words/step.rs` decides: `check`, `verify`, `retry: "safe"`, or a person.
+//! A function of a script has an *effect* ([`api::Effect`]). Reading needs a step; writing needs a step's body. The
+//! first write of a body makes the step's *intent* durable and claims the target; so a body that only reads leaves no
+//! intent and simply runs again, and an intent without a result means that something may have changed. Then the ladder
+//! in `api/words/step.rs` decides: `check`, `verify`, `retry: "safe"`, or a person.
 //!
 //! # Adding one thing
 //!

@@ -3,7 +3,7 @@
 //! A script may catch most errors: they are maps with `code message hint sqlstate aws_code request_id source line`.
 //! It may not catch a *halt*: cancelled, refused, paused, a journal that cannot be written, a phase out of time.
 
-use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, Position};
+use rhai::{Dynamic, EvalAltResult, ImmutableString, Map, ParseError, Position};
 
 use super::convert;
 use crate::base::{Code, Error, Kind};
@@ -223,10 +223,10 @@ pub fn facts(raised: &EvalAltResult) -> Error {
     }
 }
 
-/// The facts behind a script that cannot be loaded.
+/// The facts of a text that Rhai cannot read.
 #[must_use]
-pub fn parse_facts(error: rhai::ParseError) -> Error {
-    facts(&Raised::from(error))
+pub fn parse_facts(error: ParseError) -> Error {
+    facts(&error.into())
 }
 
 /// The error below all calls and modules.

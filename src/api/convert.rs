@@ -114,6 +114,8 @@ pub fn a_type(value: &Dynamic) -> String {
 pub fn with_article(word: &str) -> String {
     match word.chars().next() {
         Some('a' | 'e' | 'i' | 'l' | 'o') if word != "list" => format!("an {word}"),
+        // Said letter by letter.
+        Some('r') if word.starts_with("rds") => format!("an {word}"),
         Some('(') | None => word.to_owned(),
         Some(_) => format!("a {word}"),
     }

@@ -1,5 +1,5 @@
-//! Where in a run a piece of script stands: its phases, its step, its deadlines. Travels as the tag of Rhai's context, so
-//! functions, closures and modules all see the frame of whoever called them.
+//! Where in a run a piece of script stands: its phases, its step, its deadlines. Travels as the tag of Rhai's context,
+//! so functions, closures and modules all see the frame of whoever called them.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use rhai::Dynamic;
 
 use crate::{
     base::{Result, clock},
-    journal::{Event, Key, Run},
+    journal::{Event, Key, Run, branch},
 };
 
 /// The place of a piece of script in its run. Clones are cheap.
@@ -132,7 +132,7 @@ impl Frame {
     /// The frame of a branch of `parallel`.
     #[must_use]
     pub fn in_branch(&self, number: usize) -> Self {
-        Self { path: Arc::new(self.key(&format!("branch {number}"))), failures: Arc::default(), ..self.clone() }
+        Self { path: Arc::new(self.key(&branch(number))), failures: Arc::default(), ..self.clone() }
     }
 
     /// A branch has ended: what failed in it is now up to whoever catches the failure of `parallel`.

@@ -1,5 +1,5 @@
-//! A script function is one plain value: name, parameters, effect, one sentence, an example, and its code. Registration,
-//! `pgrun check`, the reference and the tests read that value.
+//! A script function is one plain value: name, parameters, effect, one sentence, an example, and its code.
+//! Registration, `pgrun check`, the reference and the tests read that value.
 
 use std::collections::BTreeMap;
 

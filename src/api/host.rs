@@ -1,4 +1,5 @@
-//! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the world.
+//! The host behind a script: runtime, run, operator, deadlines. `wait` is the one place where script waits for the
+//! world.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -136,7 +137,8 @@ impl Host {
         match (given, &question.type_name) {
             (Some(given), Some(name)) if given == name => (Answer::Yes(given.clone()), "--answer"),
             (Some(given), None) if is_yes(given) => (Answer::Yes(given.clone()), "--answer"),
-            (Some(_), _) => (Answer::No, "--answer"),
+            (Some(given), _) if is_no(given) => (Answer::No, "--answer"),
+            (Some(given), _) => (Answer::Unfit(given.clone()), "--answer"),
             (None, None) if self.inner.parts.yes => (Answer::Yes("yes".into()), "--yes"),
             (None, _) => (self.inner.parts.operator.ask(question), "terminal"),
         }
@@ -184,8 +186,8 @@ impl Host {
         (limit.at <= clock::instant()).then(|| out_of_time(Some(limit), "the script was computing"))
     }
 
-    /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here a
-    /// second Ctrl-C and the deadlines of step and phase are heard.
+    /// Runs a future to its end on behalf of the script: the only place where script code waits for the world, so here
+    /// a second Ctrl-C and the deadlines of step and phase are heard.
     ///
     /// # Errors
     /// The future's own; `cancelled`; `timeout` naming the deadline's owner and `doing`. After the last two it is not
@@ -237,6 +239,10 @@ fn out_of_time(limit: Option<&Limit>, doing: &str) -> Error {
     let given = span::duration_text(limit.given);
     let error = fail!(Code::Timeout, "the {given} of {} passed while {doing}", limit.of);
     if limit.is_phase { error.detail(PHASE_LIMIT.0, PHASE_LIMIT.1) } else { error }
+}
+
+fn is_no(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "n" | "no")
 }
 
 fn is_yes(text: &str) -> bool {

@@ -157,7 +157,8 @@ const ABSENT: [(&str, &str); 3] = [
     ("exit", "a run that ends in the middle would count as done: `return` ends a function, `require` the run"),
 ];
 
-/// Closes the built-in functions that wait deafly, hide calls or end the run. Calls by name (`Fn("exit")`) reach them too.
+/// Closes the built-in functions that wait deafly, hide calls or end the run. Calls by name (`Fn("exit")`) reach them
+/// too.
 pub(super) fn register_replacements(engine: &mut Engine) {
     engine.disable_symbol("eval");
     engine.register_fn("timestamp", || -> Script<()> { Err(absent("timestamp")) });

@@ -93,6 +93,8 @@ pub enum Answer {
     Yes(String),
     /// Do not go on.
     No,
+    /// An answer given beforehand that fits the gate in no way.
+    Unfit(String),
     /// Nobody is there to answer.
     Nobody,
 }

@@ -1,7 +1,8 @@
 //! `rds::`: instances, snapshots, versions and logs of Amazon RDS.
 //!
 //! Creating and waiting are two functions, so that they can be two steps: a process that dies while it waits simply
-//! waits again. What a step creates carries the tags `pgrun:run` and `pgrun:step`, by which its `check` clause knows it.
+//! waits again. What a step creates carries the tags `pgrun:run` and `pgrun:step`, by which its `check` clause knows
+//! it.
 
 use std::time::Duration;
 

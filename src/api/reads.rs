@@ -55,8 +55,8 @@ const CHANGING: &[&str] = &[
     "set_config",
 ];
 
-/// Refuses a statement that names such a function. Names inside texts and comments count too: a refusal too many costs a
-/// word, one too few a slot.
+/// Refuses a statement that names such a function. Names inside texts and comments count too: a refusal too many costs
+/// a word, one too few a slot.
 pub(super) fn refuse_changes(sql: &str) -> Result<()> {
     let lower = sql.to_ascii_lowercase();
     let words = lower.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

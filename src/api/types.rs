@@ -56,8 +56,8 @@ fn mixed(what: &str, operator: &str, other: &Dynamic) -> Script<bool> {
     Err(raise(error.hint("make it an lsn first: lsn(\"0/16B3748\")")))
 }
 
-/// Which of two is the larger has an answer between numbers and between texts; elsewhere Rhai says false. SQL's `numeric`
-/// is a decimal and a literal with a point is a float: Rhai does not compare these two at all.
+/// Which of two is the larger has an answer between numbers and between texts; elsewhere Rhai says false. SQL's
+/// `numeric` is a decimal and a literal with a point is a float: Rhai does not compare these two at all.
 fn register_order(engine: &mut Engine) {
     // Else the built-in "false" comes first.
     engine.set_fast_operators(false);

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Where AWS is and who asks. What is `None` is decided by the SDK's own rules: `AWS_PROFILE`, `AWS_REGION`,
-/// `AWS_ENDPOINT_URL`, the shared configuration files, container and instance roles (AWS SDKs and Tools Reference Guide).
+/// `AWS_ENDPOINT_URL`, the shared configuration files, container and instance roles (AWS SDKs and Tools Reference
+/// Guide).
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The profile in the shared configuration files.

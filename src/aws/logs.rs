@@ -40,8 +40,8 @@ pub struct LogText {
     pub gaps: Vec<usize>,
 }
 
-/// What RDS writes into a block that would be larger than 1 MB, in the place of the rest (aws/aws-sdk #20). It may stand
-/// in the middle of a line.
+/// What RDS writes into a block that would be larger than 1 MB, in the place of the rest (aws/aws-sdk #20). It may
+/// stand in the middle of a line.
 const TRUNCATED: &str = "[Your log message was truncated]";
 
 /// RDS's words, under `InvalidParameterValue`, for a block with a byte that is not text (boto/botocore #910).

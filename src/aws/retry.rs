@@ -16,8 +16,8 @@ impl ClassifyRetry for OnlyWhenCertain {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
         let certain = if error.is_operation_error() {
-            // An answer of 4xx is a refusal, throttling included; one of 5xx may come from halfway through the work, and
-            // one of 2xx that nobody can read from behind it.
+            // An answer of 4xx is a refusal, throttling included; one of 5xx may come from halfway through the work,
+            // and one of 2xx that nobody can read from behind it.
             context.response().is_some_and(|answer| answer.status().is_client_error())
         } else {
             error.as_connector_error().is_some_and(|failure| never_sent(failure))

@@ -38,7 +38,8 @@ pub enum Value {
 }
 
 impl Value {
-    /// The JSON form in the journal and in outputs. Types that JSON lacks become one-key objects such as `{"$lsn": "0/1"}`.
+    /// The JSON form in the journal and in outputs. Types that JSON lacks become objects with one key, as
+    /// `{"$lsn": "0/1"}`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {

@@ -28,7 +28,7 @@ pub(super) fn runs(ui: &Ui, config: &Config, args: &args::RunsArgs) -> Result<()
     if args.json {
         let rows: Vec<Json> = rows
             .iter()
-            .map(|(run, state, since, runbook)| json!({ "run": run, "state": state, "since": since, "runbook": runbook }))
+            .map(|(run, state, since, book)| json!({ "run": run, "state": state, "since": since, "runbook": book }))
             .collect();
         ui.print_json(&json!({ "schema": 1, "runs": rows }));
     } else if rows.is_empty() {

@@ -8,6 +8,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
     api::{Answer, Notice, Operator, Question, Stop},
@@ -33,12 +34,15 @@ struct Inner {
     redactor: Redactor,
     is_terminal: bool,
     line: Mutex<Line>,
+    /// Held while somebody is asked: gates of two branches take turns.
+    asking: Mutex<()>,
 }
 
 /// The line at the bottom of a terminal that is written over.
 #[derive(Default)]
 struct Line {
-    shown: bool,
+    /// Columns that it fills.
+    shown: usize,
     step: Option<(String, usize, Instant)>,
     last_wait: Option<Instant>,
     /// Headings of the phases around the next line, and whether each was printed.
@@ -50,7 +54,7 @@ struct Line {
 impl Ui {
     pub(super) fn new(redactor: Redactor) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        let inner = Inner { redactor, is_terminal, line: Mutex::new(Line::default()) };
+        let inner = Inner { redactor, is_terminal, line: Mutex::default(), asking: Mutex::default() };
         Self { inner: Arc::new(inner), interactive: false, stop: Stop::default() }
     }
 
@@ -146,9 +150,10 @@ impl Ui {
 
     fn clear_line(&self) {
         let mut line = self.line();
-        if line.shown {
-            self.error_text("\r\x1b[K");
-            line.shown = false;
+        if line.shown > 0 {
+            // Blanks, not a control sequence: NO_COLOR strips those.
+            self.error_text(&format!("\r{:1$}\r", "", line.shown));
+            line.shown = 0;
         }
     }
 
@@ -156,9 +161,9 @@ impl Ui {
     fn status_line(&self, text: &str) {
         self.clear_line();
         if self.inner.is_terminal {
-            let room = usize::from(width().saturating_sub(1));
-            self.error_text(&text.chars().take(room).collect::<String>());
-            self.line().shown = true;
+            let text = fit(text, usize::from(width().saturating_sub(1)));
+            self.error_text(text);
+            self.line().shown = text.width();
         }
     }
 
@@ -277,6 +282,8 @@ impl Operator for Ui {
     }
 
     fn ask(&self, question: &Question) -> Answer {
+        let _turn = self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clear_line();
         self.headings(usize::MAX);
         let style = bold(AnsiColor::Yellow);
         self.remark(&format!("{style}{}{style:#}", question.text));
@@ -317,6 +324,16 @@ fn shown(value: &Value) -> String {
         Value::Text(text) => text.clone(),
         other => other.to_json().to_string(),
     }
+}
+
+/// As much of a text as a number of columns can show.
+fn fit(text: &str, columns: usize) -> &str {
+    let mut used = 0;
+    let too_far = text.char_indices().find(|(_, char)| {
+        used += char.width().unwrap_or(0);
+        used > columns
+    });
+    too_far.map_or(text, |(end, _)| &text[..end])
 }
 
 fn width() -> u16 {

@@ -117,8 +117,8 @@ pub fn read(root: &Path, name: &str) -> Result<String> {
     std::fs::read_to_string(&real).map_err(missing)
 }
 
-/// Where a runbook stands: the folder that no import of it may leave (the nearest one above with a `pgrun.toml`, else its
-/// own), and its canonical name, the path from there.
+/// Where a runbook stands: the folder that no import of it may leave (the nearest one above with a `pgrun.toml`, else
+/// its own), and its canonical name, the path from there.
 ///
 /// # Errors
 /// The file system's own, when the runbook's folder cannot be reached.
@@ -150,9 +150,9 @@ impl Resolver {
         Self { sources, shelf, loaded: Arc::default(), loading: Arc::default() }
     }
 
-    /// Since Rhai 1.26 a closure that a module returns cannot be called outside it: this finds it again by its name. Two
-    /// modules with the same closure text share a name; they also share its meaning unless it calls private functions,
-    /// so that case is refused.
+    /// Since Rhai 1.26 a closure that a module returns cannot be called outside it: this finds it again by its name.
+    /// Two modules with the same closure text share a name; they also share its meaning unless it calls private
+    /// functions, so that case is refused.
     pub(super) fn find_closures_of_modules(&self, engine: &mut Engine) {
         let loaded = self.loaded.clone();
         #[expect(deprecated, reason = "Rhai marks this call as volatile in this way; the version is pinned")]

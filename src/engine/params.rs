@@ -1,4 +1,5 @@
-//! A runbook's parameters: read from the literal map in its text, given on the command line, checked before anything runs.
+//! A runbook's parameters: read from the literal map in its text, given on the command line, checked before anything
+//! runs.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -163,7 +164,8 @@ impl Values {
     /// These values, which may only be those that held a password, with all others as the run's journal holds them.
     ///
     /// # Errors
-    /// `param_missing` for a password that was not given again, `refused` for any other value: a run keeps its parameters.
+    /// `param_missing` for a password that was not given again, `refused` for any other value: a run keeps its
+    /// parameters.
     pub fn of_run(&self, run: &str, params: &Json, secret: &[String]) -> Result<Self> {
         if let Some(name) = self.0.keys().find(|name| !secret.contains(name)) {
             return Err(fail!(Code::Refused, "a resumed run keeps its parameters, and `{name}` held no password")

@@ -1,5 +1,5 @@
-//! Walks a script's syntax tree: imports, the declaration of parameters, steps, calls. Knows Rhai's volatile tree; nothing
-//! else does.
+//! Walks a script's syntax tree: imports, the declaration of parameters, steps, calls. Knows Rhai's volatile tree;
+//! nothing else does.
 
 use std::collections::BTreeSet;
 
@@ -229,7 +229,8 @@ impl<'a> Place<'a> {
 
 /// True when a node is one of the statements of a block itself, not of an equal one.
 fn is_among(block: &rhai::StmtBlock, node: Option<&ASTNode>) -> bool {
-    matches!(node, Some(ASTNode::Stmt(found)) if block.statements().iter().any(|statement| std::ptr::eq(statement, *found)))
+    let Some(ASTNode::Stmt(found)) = node else { return false };
+    block.statements().iter().any(|statement| std::ptr::eq(statement, *found))
 }
 
 fn is_this(expr: &Expr, node: Option<&ASTNode>) -> bool {

@@ -1,10 +1,11 @@
-//! Crash points: an environment variable ends the process, without any clean-up, right before or after a record. With them
-//! a rehearsal proves that a run survives its own death at a place of its choice.
+//! Crash points: an environment variable ends the process, without any clean-up, right before or after a record. With
+//! them a rehearsal proves that a run survives its own death at a place of its choice.
 
 use super::event::{Event, key_text};
 
-/// The variable. Its value is `before:KIND:TEXT` or `after:KIND:TEXT`: right before or after the first record of that kind
-/// (`intent`, `done`, `failed`, ..) whose key contains the text is written. `before:done` means after the step's effect.
+/// The variable. Its value is `before:KIND:TEXT` or `after:KIND:TEXT`: right before or after the first record of that
+/// kind (`intent`, `done`, `failed`, ..) whose key contains the text is written. `before:done` means after the step's
+/// effect.
 pub const VARIABLE: &str = "PGRUN_CRASH";
 
 /// A crash point, or none.

@@ -1,4 +1,4 @@
-//! The events of a run: the only types that pgrun writes to disk for recovery. How they become lines is in `record`.
+//! The events of a run: the only types that pgrun writes to disk for recovery. Their lines are in `record.rs`.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,8 @@ pub enum Event {
         /// How long the body took.
         ms: u64,
     },
-    /// The script caught the step's failure and went on: from now on a replay fails here again without running the body.
+    /// The script caught the step's failure and went on: from now on a replay fails here again without running the
+    /// body.
     Caught,
     /// The step's undo clause is about to run.
     UndoIntent,

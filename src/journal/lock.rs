@@ -1,4 +1,5 @@
-//! Who may work: a lock on a run while a process lives, and a claim on each target for as long as a run may write to it.
+//! Who may work: a lock on a run while a process lives, and a claim on each target for as long as a run may write to
+//! it.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -199,7 +200,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(home.path().join("claims")).unwrap().count(), 2, "no drafts are left");
     }
 
-    /// Taking the place of a run that is over is one act: of many that try at once, in one process or several, one wins.
+    /// Taking the place of a run that is over is one act: of many that try at once, in one process or several, one
+    /// wins.
     #[test]
     fn one_of_many_takes_a_place_that_became_free() {
         let home = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The journal of a run: what was begun, what came of it, and what a resumed run may believe.
 //!
 //! ```text
-//! runs/ID/journal.jsonl   one line per event, hash-chained, synced          file.rs, event.rs
+//! runs/ID/journal.jsonl   one line per event, hash-chained, synced          file.rs, record.rs
 //! runs/ID/sources/SHA     the runbook and every module, as the run began    sources.rs
 //! runs/ID/lock            held while a process works on the run             lock.rs
 //! claims/SHA.json         the run that may write to a target                lock.rs
@@ -23,4 +23,4 @@ pub use event::{Event, Fault, How, Key, key_text};
 pub use file::{Journal, JournalFile};
 pub use record::Record;
 pub use run::{Run, RunFolder};
-pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState};
+pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState, branch};

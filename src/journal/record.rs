@@ -1,4 +1,4 @@
-//! One line of the journal: an event with its place in the history, written as JSON and chained by hashes.
+//! The lines of a journal: an event with its place, chained by hashes, with secrets masked.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

@@ -161,6 +161,19 @@ pub struct Gate {
     pub answer: Option<String>,
 }
 
+/// The part of a key that a branch of `parallel` adds.
+#[must_use]
+pub fn branch(number: usize) -> String {
+    format!("{BRANCH}{number}")
+}
+
+const BRANCH: &str = "branch ";
+
+fn is_branch(key: &[String]) -> bool {
+    let number = key.last().and_then(|part| part.strip_prefix(BRANCH));
+    number.is_some_and(|number| number.parse::<usize>().is_ok())
+}
+
 impl RunState {
     /// Takes the next event in, or says why it cannot follow this history. Nothing is changed on an error.
     pub fn next(&mut self, record: &Record) -> Result<()> {
@@ -185,7 +198,7 @@ impl RunState {
             _ => {}
         }
         let undoes = matches!(record.event, Event::UndoIntent | Event::UndoDone | Event::UndoFailed { .. });
-        if let Some(phase) = self.phase_not_entered(&record.key).filter(|_| !undoes) {
+        if let Some(phase) = self.phase_not_entered(&record.key, undoes) {
             return Err(illegal(format!("the phase `{}` is not entered", key_text(phase))));
         }
         self.apply(record).map_err(illegal)?;
@@ -275,11 +288,16 @@ impl RunState {
         Ok(())
     }
 
-    /// The outermost phase around a key that is left or void: nothing can happen in it.
-    fn phase_not_entered<'a>(&self, key: &'a [String]) -> Option<&'a [String]> {
-        let around = (1..key.len()).map(|end| &key[..end]);
-        // A branch of `parallel` is part of the key and no phase.
-        around.into_iter().find(|outer| self.phase(outer).is_some_and(|state| state != PhaseState::Entered))
+    /// A phase around a key in which nothing can happen, because it is not entered. To undo what is in phases that were
+    /// left, one phase around them has to be entered.
+    fn phase_not_entered<'a>(&self, key: &'a [String], undoes: bool) -> Option<&'a [String]> {
+        let is_phase = |outer: &&[String]| self.phase(outer).is_some() || !is_branch(outer);
+        let mut around = (1..key.len()).map(|end| &key[..end]).filter(is_phase);
+        let is_entered = |outer: &[String]| self.phase(outer) == Some(PhaseState::Entered);
+        if undoes && around.clone().any(is_entered) {
+            return None;
+        }
+        around.find(|outer| !is_entered(outer))
     }
 
     fn move_phase(&mut self, record: &Record) -> Result<(), String> {

@@ -1,4 +1,5 @@
-//! The synthetic application: probes and clients that write, keep a ledger, and tell what was lost, doubled and how long.
+//! The synthetic application: probes and clients that write, keep a ledger, and tell what was lost, doubled and how
+//! long.
 //!
 //! It lives in the process of the rehearsal, so it outlives every kill of the run that it watches, and it knows nothing
 //! of runbooks, RDS or replication: it writes, and remembers what the server acknowledged.

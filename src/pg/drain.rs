@@ -1,5 +1,5 @@
-//! The proof that the other server has everything: what has to hold before the window, and that behind the fence nothing
-//! is on its way any more.
+//! The proof that the other server has everything: what has to hold before the window, and that behind the fence
+//! nothing is on its way any more.
 //!
 //! A position alone proves little. A table that the publication knows and the subscription does not is passed over in
 //! silence while the lag is zero; a conflict on 18 is counted and passed over. So positions, a row, the tables of both
@@ -97,8 +97,8 @@ record! {
 /// Between two looks inside the window: about what a round trip inside one zone takes.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// A follower whose `wal_writer_delay` could not be lowered writes its log to disk after up to 200 ms only, and confirms
-/// no earlier. When it has the row for this long and has not confirmed it, it is helped: see [`help`].
+/// A follower whose `wal_writer_delay` could not be lowered writes its log to disk after up to 200 ms only, and
+/// confirms no earlier. When it has the row for this long and has not confirmed it, it is helped: see [`help`].
 const HELP_AFTER: Duration = Duration::from_millis(15);
 
 /// How long a row may take before the window. Any stream worth cutting over takes milliseconds.

@@ -192,7 +192,8 @@ fn login_refused(target: &Target, db: &DbError) -> Error {
     }
 }
 
-/// `ClientAuthentication` in `libpq/auth.c` speaks of pg_hba.conf; `InitializeSessionUserId` of the role. Both say 28000.
+/// `ClientAuthentication` in `libpq/auth.c` speaks of pg_hba.conf; `InitializeSessionUserId` of the role. Both say
+/// 28000.
 fn is_hba(db: &DbError) -> bool {
     db.routine() == Some("ClientAuthentication") || db.message().contains("pg_hba.conf")
 }

@@ -5,9 +5,9 @@
 //! (`SnapBuildXactNeedsSkip`, by the start of the commit record). So the origin belongs to L + 1: at L the last
 //! transaction would come twice, and records are at least 24 bytes long, so nothing begins in between.
 //!
-//! A wrong L loses or doubles transactions without a word, and a wrong one is easily had: the log of a copy that crashed
-//! a second time shows another one, which lies a little behind. So L has to agree with rows that were written on BLUE
-//! before, while and after the snapshot was taken, and with the checkpoints that BLUE knew.
+//! A wrong L loses or doubles transactions without a word, and a wrong one is easily had: the log of a copy that
+//! crashed a second time shows another one, which lies a little behind. So L has to agree with rows that were written
+//! on BLUE before, while and after the snapshot was taken, and with the checkpoints that BLUE knew.
 
 use std::collections::BTreeSet;
 

@@ -21,8 +21,8 @@ pub async fn position(session: &Session, subscription: &str) -> Result<Option<Ls
 
 /// Sets the position from which a *disabled* subscription goes on, durably, and reads it back.
 ///
-/// PostgreSQL lets it go backward too, and writes the advance to the log without flushing it; the transaction id that is
-/// taken here makes the commit flush it (`synchronous_commit = on` in every session of pgrun).
+/// PostgreSQL lets it go backward too, and writes the advance to the log without flushing it; the transaction id that
+/// is taken here makes the commit flush it (`synchronous_commit = on` in every session of pgrun).
 ///
 /// # Errors
 /// `pg_sql` 55006 while an apply worker holds the origin; `require_failed` if another position is read back.

@@ -64,7 +64,8 @@ record! {
 /// `max_locks_per_transaction * max_connections` entries: 6,400 as servers come (manual, "Lock Management").
 const CHUNK: usize = 4000;
 
-/// Reads every sequence of the database, temporary ones excepted. Needs SELECT on each: `pg_read_all_data` (14+) gives it.
+/// Reads every sequence of the database, temporary ones excepted. Needs SELECT on each: `pg_read_all_data` (14+) gives
+/// it.
 ///
 /// # Errors
 /// `pg_sql` with SQLSTATE 42501 naming the sequences that may not be read.
@@ -118,9 +119,9 @@ async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     Ok(last.into_iter().zip(called).collect())
 }
 
-/// Before 18: `pg_sequence_last_value` is NULL exactly for what has not been handed out. Those are looked at one by one,
-/// by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that grows
-/// with the square (measured on 15: 1,000 take 290 ms).
+/// Before 18: `pg_sequence_last_value` is NULL exactly for what has not been handed out. Those are looked at one by
+/// one, by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that
+/// grows with the square (measured on 15: 1,000 take 290 ms).
 async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
          FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";

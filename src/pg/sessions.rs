@@ -1,7 +1,7 @@
 //! Other people's sessions: seen, ended until none is left, and who holds up what.
 //!
-//! Needs `pg_signal_backend` to end sessions of others and `pg_read_all_stats` to see their details; `rds_superuser` has
-//! both. Sessions of superusers can be ended by a superuser only.
+//! Needs `pg_signal_backend` to end sessions of others and `pg_read_all_stats` to see their details; `rds_superuser`
+//! has both. Sessions of superusers can be ended by a superuser only.
 
 use super::{record::record, session::Session};
 use crate::{

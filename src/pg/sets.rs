@@ -87,9 +87,9 @@ async fn difference(stream: Stream<'_>, followed: &Followed<'_>) -> Result<Strin
     Ok(format!("only published {}, only subscribed {}", only(&here, &there), only(&there, &here)))
 }
 
-/// A text that changes with every DDL on schemas, tables, their columns, constraints, indexes, triggers, policies, views
-/// and functions, and not with TRUNCATE, VACUUM, ANALYZE or temporary tables: rows of the catalogs counted, and the
-/// transactions that wrote them summed up.
+/// A text that changes with every DDL on schemas, tables, their columns, constraints, indexes, triggers, policies,
+/// views and functions, and not with TRUNCATE, VACUUM, ANALYZE or temporary tables: rows of the catalogs counted, and
+/// the transactions that wrote them summed up.
 pub(super) async fn catalog(session: &Session) -> Result<String> {
     // The oids of what a user made begin at 16384 (`FirstNormalObjectId`).
     let permanent = "c.oid >= 16384 AND c.relpersistence <> 't'";

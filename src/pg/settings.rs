@@ -26,7 +26,8 @@ impl Settings {
     /// The settings that procedures use: locks 10 s, statements and idle transactions 5 min.
     ///
     /// A lock that is not had in 10 s stands behind something a person should see; meanwhile applications would queue
-    /// behind it. Five minutes are longer than any statement of a procedure but REINDEX and ANALYZE, which set their own.
+    /// behind it. Five minutes are longer than any statement of a procedure but REINDEX and ANALYZE, which set their
+    /// own.
     #[must_use]
     pub fn of_run(run: impl Into<String>) -> Self {
         Self {
@@ -68,7 +69,8 @@ impl Settings {
             ("intervalstyle", "iso_8601".into()),
             ("bytea_output", "hex".into()),
             ("extra_float_digits", "1".into()),
-            // Catalog statements over thousands of relations are planned as expensive and would be compiled for seconds.
+            // Catalog statements over thousands of relations are planned as expensive and would be compiled for
+            // seconds.
             ("jit", "off".into()),
         ];
         if major >= 14 {

@@ -215,7 +215,8 @@ pub async fn await_stopped(session: &Session, name: &str, patience: Patience) ->
     .await
 }
 
-/// Settings that [`set`] takes (manual, "CREATE SUBSCRIPTION"). What moves the connection or the slot is not among them.
+/// Settings that [`set`] takes (manual, "CREATE SUBSCRIPTION"). What moves the connection or the slot is not among
+/// them.
 const SETTABLE: &[&str] = &[
     "synchronous_commit",
     "binary",
@@ -247,8 +248,8 @@ pub async fn set(session: &Session, name: &str, settings: &[(&str, &str)]) -> Re
 
 /// Parts a subscription from its slot, which stays on the publisher, and drops it; false if there was none.
 ///
-/// With the slot still attached DROP SUBSCRIPTION would connect to the publisher and drop it there, and could not run in
-/// a transaction.
+/// With the slot still attached DROP SUBSCRIPTION would connect to the publisher and drop it there, and could not run
+/// in a transaction.
 pub async fn drop(session: &Session, name: &str) -> Result<bool> {
     if state(session, name).await?.is_none() {
         return Ok(false);

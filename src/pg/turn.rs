@@ -75,8 +75,8 @@ const CHANGES_PEEKED: i64 = 10_000;
 /// May be repeated until the way back is enabled or the decision has fallen.
 ///
 /// # Errors
-/// `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when errors were
-/// counted since `baseline`, or somebody keeps writing. `timeout` when worker or slot do not come to rest.
+/// `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when errors
+/// were counted since `baseline`, or somebody keeps writing. `timeout` when worker or slot do not come to rest.
 pub async fn turn(
     stream: Stream<'_>,
     reverse: &str,
@@ -257,8 +257,8 @@ async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadl
     Ok(xids)
 }
 
-/// Tables that somebody else changed on the server that is left since the proof. None if the transactions since then are
-/// all pgrun's own; else the slot tells.
+/// Tables that somebody else changed on the server that is left since the proof. None if the transactions since then
+/// are all pgrun's own; else the slot tells.
 async fn strangers(
     stream: Stream<'_>,
     baseline: &Baseline,

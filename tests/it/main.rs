@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod aws;
+mod cli;
+mod examples;
 mod lab;
 mod language;
 mod load;

@@ -120,8 +120,8 @@ fn start(call: &Call) -> Result<Dynamic> {
     Ok(Dynamic::UNIT)
 }
 
-/// Tells the probes where GREEN is once their role may not log in there. Before that GREEN is no place to write: a probe
-/// that met an error on BLUE would make the two differ.
+/// Tells the probes where GREEN is once their role may not log in there. Before that GREEN is no place to write: a
+/// probe that met an error on BLUE would make the two differ.
 async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoint) {
     let begun = clock::instant();
     while begun.elapsed() < LONGEST {

@@ -1,4 +1,5 @@
-//! The stage of a rehearsal: what only a rehearsal's script may do. It reaches the lab as everybody reaches AWS, by URL.
+//! The stage of a rehearsal: what only a rehearsal's script may do. It reaches the lab as everybody reaches AWS, by
+//! URL.
 
 mod child;
 mod lab;

@@ -78,6 +78,12 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
                 .hint(format!("`{}` asks again", command(None)))
                 .into())
         }
+        Answer::Unfit(given) => {
+            let wanted = format!("{gate}={}", question.type_name.as_deref().unwrap_or("yes"));
+            Err(fail!(Code::NeedsAnswer, "got `--answer {gate}={given}`, wanted `--answer {wanted}`")
+                .hint(command(Some(&shell_word(&wanted))))
+                .into())
+        }
         Answer::Nobody if host.stop().is_asked() => Err(host.stop().error().into()),
         Answer::Nobody => {
             let value = question.type_name.as_deref().unwrap_or("yes");

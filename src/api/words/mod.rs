@@ -1,7 +1,7 @@
 //! The words of the language: `step phase confirm pause poll parallel`. Here stand their grammar and what they share.
 //!
-//! They are custom syntax: a block runs in place and sees the script's variables. Two traps of Rhai shape this folder: a
-//! variable pushed before a block makes the block read the *wrong* variable, silently, so values are only handed to
+//! They are custom syntax: a block runs in place and sees the script's variables. Two traps of Rhai shape this folder:
+//! a variable pushed before a block makes the block read the *wrong* variable, silently, so values are only handed to
 //! closures (`undo |s| {..}`); and `return` or `break` arrive as errors, so every block passes `bridge::settle`.
 
 mod gate;

@@ -15,7 +15,8 @@ use crate::{
 pub(super) struct Outer(Vec<(String, Option<Value>)>);
 
 impl Outer {
-    /// Looks at all variables. Handles, closures and secrets have no plain value; they cannot be changed in place either.
+    /// Looks at all variables. Handles, closures and secrets have no plain value; they cannot be changed in place
+    /// either.
     pub(super) fn of(context: &EvalContext) -> Self {
         Self::of_scope(context.scope(), context.this_ptr())
     }

@@ -141,8 +141,9 @@ impl Phase<'_> {
         self.undo_all(context, &Fault::from(&cause))
     }
 
-    /// Every step that may have to be undone was met by the rewind; else its clause would be missing without a word. Where
-    /// the undo had begun, the rewind ends at the oldest step that is undone: everything newer was undone before it.
+    /// Every step that may have to be undone was met by the rewind; else its clause would be missing without a word.
+    /// Where the undo had begun, the rewind ends at the oldest step that is undone: everything newer was undone before
+    /// it.
     fn require_all_met(&self) -> Result<()> {
         let counts = |key: &Key, step: &StepRecord| {
             let may_have_changed = match step.state {

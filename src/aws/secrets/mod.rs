@@ -1,7 +1,7 @@
 //! Secrets Manager: versions, stages, and moving them by compare-and-swap.
 //!
-//! A stage such as `AWSCURRENT` is a label on exactly one version. What pgrun writes it writes under tokens derived from
-//! run and step: the token becomes the version's id, and the same token with the same value again does nothing.
+//! A stage such as `AWSCURRENT` is a label on exactly one version. What pgrun writes it writes under tokens derived
+//! from run and step: the token becomes the version's id, and the same token with the same value again does nothing.
 
 mod json;
 mod repoint;

@@ -13,7 +13,8 @@ use crate::{
 /// When a deleted secret is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// After so many days, 7 to 30. Until then its value cannot be read, its name cannot be used, and it can be restored.
+    /// After so many days, 7 to 30. Until then its value cannot be read, its name cannot be used, and it can be
+    /// restored.
     After(u8),
     /// At once and for ever.
     Now,

@@ -94,7 +94,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts the cluster in `folder/data`, which may be a crash image. Waits until it answers and is proved to be ours.
+    /// Starts the cluster in `folder/data`, which may be a crash image. Waits until it answers and is proved to be
+    /// ours.
     ///
     /// # Errors
     /// `lab_failed` with the end of the server's log when it does not come up.

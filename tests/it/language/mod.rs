@@ -4,6 +4,7 @@ mod checking;
 mod limits;
 mod modules;
 mod outer;
+mod samples;
 mod undo;
 mod values;
 mod words;

@@ -1,12 +1,7 @@
 //! The fence: nobody writes behind it, nobody is locked out by it, and one decision holds for both sides.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, atomic};
+use std::time::Duration;
 
 use pgrun::{
     base::{Code, Result, clock},
@@ -50,18 +45,18 @@ impl Stage {
     }
 
     /// Writes as a role, reconnecting for ever, until told to stop.
-    fn writer(&self, role: &str, stop: &Arc<AtomicBool>, written: &Arc<AtomicU64>) -> JoinHandle<()> {
+    fn writer(&self, role: &str, stop: &Arc<atomic::AtomicBool>, written: &Arc<atomic::AtomicU64>) -> JoinHandle<()> {
         let (url, stop, written) = (url(&self.database, role), stop.clone(), written.clone());
         tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(atomic::Ordering::Relaxed) {
                 let Ok((client, connection)) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await else {
                     continue;
                 };
                 let connection = tokio::spawn(connection);
-                while !stop.load(Ordering::Relaxed)
+                while !stop.load(atomic::Ordering::Relaxed)
                     && client.batch_execute("INSERT INTO public.t (v) VALUES ('w')").await.is_ok()
                 {
-                    written.fetch_add(1, Ordering::Relaxed);
+                    written.fetch_add(1, atomic::Ordering::Relaxed);
                 }
                 connection.abort();
             }
@@ -215,11 +210,11 @@ async fn no_reconnecting_writer_gets_through() {
         let stage = Stage::set(side, &["app", "batch", "cron"]).await;
         for round in 0..3 {
             let run = format!("r{round}");
-            let stop = Arc::new(AtomicBool::new(false));
-            let written = Arc::new(AtomicU64::new(0));
+            let stop = Arc::new(atomic::AtomicBool::new(false));
+            let written = Arc::new(atomic::AtomicU64::new(0));
             let roles = stage.roles.iter().flat_map(|role| [role; 4]);
             let writers: Vec<_> = roles.map(|role| stage.writer(role, &stop, &written)).collect();
-            while written.load(Ordering::Relaxed) < 200 {
+            while written.load(atomic::Ordering::Relaxed) < 200 {
                 clock::sleep(Duration::from_millis(5)).await;
             }
             let closed = fence::close(&stage.session, &run, &exceptions(), LONG).await.unwrap();
@@ -228,11 +223,11 @@ async fn no_reconnecting_writer_gets_through() {
             assert_eq!(stage.rows().await, rows, "somebody wrote behind the fence");
             assert!(closed.terminated >= 1);
             fence::reopen(&stage.session, &run).await.unwrap();
-            let before = written.load(Ordering::Relaxed);
-            while written.load(Ordering::Relaxed) < before + 50 {
+            let before = written.load(atomic::Ordering::Relaxed);
+            while written.load(atomic::Ordering::Relaxed) < before + 50 {
                 clock::sleep(Duration::from_millis(5)).await;
             }
-            stop.store(true, Ordering::Relaxed);
+            stop.store(true, atomic::Ordering::Relaxed);
             for writer in writers {
                 writer.await.unwrap();
             }

@@ -40,6 +40,15 @@ impl Database {
                 started
             })
         };
+        Self::on_server(shared)
+    }
+
+    /// The same, on a server of its own: for what closes logins or changes settings.
+    pub(crate) fn alone() -> Self {
+        Self::on_server(Shared::start())
+    }
+
+    fn on_server(shared: Arc<Shared>) -> Self {
         let name = format!("t{}", uuid::Uuid::new_v4().simple());
         let database = Self { shared, name };
         database.on("postgres", &format!("CREATE DATABASE {}", database.name));

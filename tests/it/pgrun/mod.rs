@@ -12,6 +12,7 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use tempfile::TempDir;
@@ -19,11 +20,11 @@ use tempfile::TempDir;
 pub(crate) use database::Database;
 pub(crate) use output::Output;
 pub(crate) use process::Running;
-pub(crate) use terminal::Terminal;
+pub(crate) use terminal::{Terminal, lines_of};
 
 /// A folder with runbooks and a `PGRUN_HOME` of its own; gone with the value.
 pub(crate) struct Pgrun {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     arguments: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -35,7 +36,7 @@ impl Pgrun {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("book")).unwrap();
-        Self { folder, arguments: vec![], env: vec![] }
+        Self { folder: Arc::new(folder), arguments: vec![], env: vec![] }
     }
 
     /// A fresh place with this runbook.
@@ -130,7 +131,7 @@ impl Pgrun {
 
     /// Any command with further variables, not waited for.
     pub(crate) fn start_with<S: AsRef<OsStr>>(&self, arguments: &[S], variables: &[(&str, &str)]) -> Running {
-        Running::start(self.command(&self.path(""), arguments, variables), self.journal())
+        Running::start(self.command(&self.path(""), arguments, variables), self)
     }
 
     /// Any command, not waited for.
@@ -140,7 +141,7 @@ impl Pgrun {
 
     /// Any command typed in another folder.
     pub(crate) fn start_in<S: AsRef<OsStr>>(&self, folder: &Path, arguments: &[S]) -> Running {
-        Running::start(self.command(folder, arguments, &[]), self.journal())
+        Running::start(self.command(folder, arguments, &[]), self)
     }
 
     /// Any command, not started.
@@ -155,7 +156,7 @@ impl Pgrun {
     pub(crate) fn terminal<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Terminal {
         let mut variables = self.environment();
         variables.push(("TERM".into(), "xterm".into()));
-        Terminal::start(env!("CARGO_BIN_EXE_pgrun"), arguments, &self.path(""), variables, self.journal())
+        Terminal::start(self, arguments, variables)
     }
 
     /// [`Pgrun::run`] at a terminal.
@@ -165,7 +166,7 @@ impl Pgrun {
 
     /// A command that was made elsewhere, not waited for.
     pub(crate) fn start_command(&self, command: Command) -> Running {
-        Running::start(command, self.journal())
+        Running::start(command, self)
     }
 
     /// The arguments of [`Pgrun::run`].
@@ -182,6 +183,8 @@ impl Pgrun {
             ("HOME".into(), text(self.folder.path())),
             ("PGRUN_HOME".into(), text(&self.home())),
         ];
+        // Where the servers are is this machine's matter.
+        variables.extend(std::env::var("PGRUN_POSTGRES").map(|folder| ("PGRUN_POSTGRES".to_owned(), folder)));
         variables.extend(self.env.iter().cloned());
         variables
     }

@@ -15,7 +15,12 @@ use nix::{
     unistd::Pid,
 };
 
-use super::output::{self, Output};
+use tempfile::TempDir;
+
+use super::{
+    Pgrun,
+    output::{self, Output},
+};
 
 /// Longer than anything here takes, also on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,15 +32,18 @@ pub(crate) struct Running {
     journal: PathBuf,
     stdout: Stream,
     stderr: Stream,
+    /// The files stay as long as the process.
+    _folder: Arc<TempDir>,
 }
 
 impl Running {
-    pub(super) fn start(mut command: Command, journal: PathBuf) -> Self {
+    pub(super) fn start(mut command: Command, place: &Pgrun) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = Stream::read(child.stdout.take().unwrap());
         let stderr = Stream::read(child.stderr.take().unwrap());
-        Self { child, command: words(&command), journal, stdout, stderr }
+        let (journal, folder) = (place.journal(), place.folder.clone());
+        Self { child, command: words(&command), journal, stdout, stderr, _folder: folder }
     }
 
     /// Waits until standard error holds a text.

@@ -4,13 +4,16 @@ use std::{
     ffi::OsStr,
     io::Write,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Child,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use super::{
+    Pgrun,
     output::{self, Output},
     process::{Stream, code},
 };
@@ -24,25 +27,22 @@ pub(crate) struct Terminal {
     screen: Stream,
     /// How much of the screen was waited for already.
     read: Mutex<usize>,
+    /// The files stay as long as the process.
+    _folder: Arc<TempDir>,
 }
 
 impl Terminal {
-    pub(super) fn start<S: AsRef<OsStr>>(
-        program: &str,
-        arguments: &[S],
-        folder: &Path,
-        variables: Vec<(String, String)>,
-        journal: PathBuf,
-    ) -> Self {
+    pub(super) fn start<S: AsRef<OsStr>>(place: &Pgrun, arguments: &[S], variables: Vec<(String, String)>) -> Self {
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(pty_process::Size::new(24, 80)).unwrap();
-        let command = pty_process::blocking::Command::new(program).args(arguments).current_dir(folder).env_clear();
-        let child = command.envs(variables).spawn(pts).unwrap();
+        let command = pty_process::blocking::Command::new(env!("CARGO_BIN_EXE_pgrun")).args(arguments).env_clear();
+        let child = command.current_dir(place.path("")).envs(variables).spawn(pts).unwrap();
         let shown: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
         let command = format!("pgrun {}", shown.join(" "));
         let keyboard = std::fs::File::from(OwnedFd::from(pty));
         let screen = Stream::read(keyboard.try_clone().unwrap());
-        Self { child, command, journal, keyboard, screen, read: Mutex::new(0) }
+        let (journal, folder) = (place.journal(), place.folder.clone());
+        Self { child, command, journal, keyboard, screen, read: Mutex::new(0), _folder: folder }
     }
 
     /// Waits until the screen shows a text that it did not show when the last call returned.

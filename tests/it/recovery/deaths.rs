@@ -29,8 +29,8 @@ const ONCE: [&str; 8] = ["first", "loop a", "loop b", "then", "caught", "left", 
 /// Every record of the run is a place to die, before and after it: 2 processes each, and the same end.
 #[test]
 fn a_run_survives_its_death_at_every_record() {
-    let whole = Bench::new(BOOK);
-    let events = whole.pgrun.run().exit(0).stdout("3\n").events;
+    let mut bench = Bench::new(BOOK);
+    let events = bench.pgrun.run().exit(0).stdout("3\n").events;
     assert!(events.len() > 25, "{events:?}");
     for event in &events {
         let (kind, key) = event.split_once(' ').unwrap_or((event, ""));
@@ -41,7 +41,7 @@ fn a_run_survives_its_death_at_every_record() {
             if kind == "finished" && side == "after" {
                 continue;
             }
-            let bench = Bench::new(BOOK);
+            bench = bench.again(BOOK);
             let point = format!("{side}:{kind}:{key}");
             bench.run_until(&point);
             let output = bench.resume(&[]);

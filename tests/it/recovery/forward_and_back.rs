@@ -16,6 +16,7 @@ const BOOK: &str = r#"
 /// Killed inside the phase, wherever: back first, then afresh, and the end is the same.
 #[test]
 fn a_phase_that_was_cut_off_is_undone_and_tried_again() {
+    let mut bench = Bench::new(BOOK);
     for (crash, back) in [
         ("after:intent:window / a", "-a"),
         ("before:done:window / a", "a -a"),
@@ -24,7 +25,7 @@ fn a_phase_that_was_cut_off_is_undone_and_tried_again() {
         ("before:left:window / inner", "a x y b -b -y -x -a"),
         ("before:done:window / c", "a x y b c -b -y -x -a"),
     ] {
-        let bench = Bench::new(BOOK);
+        bench = bench.again(BOOK);
         bench.run_until(crash);
         let output = bench.resume(&[]);
         assert_eq!(bench.effects(), format!("before {back} a x y b c after"), "after a death {crash}");
@@ -60,16 +61,16 @@ fn going_back_survives_a_death_at_every_record() {
         }
         fn has_go(db) { false }
     "#;
-    let whole = Bench::new(book);
-    let events = whole.pgrun.run().exit(1).stderr_has("error[require_failed]: no way forward").events;
-    assert_eq!(whole.effects(), "a t b -b -t -a");
+    let mut bench = Bench::new(book);
+    let events = bench.pgrun.run().exit(1).stderr_has("error[require_failed]: no way forward").events;
+    assert_eq!(bench.effects(), "a t b -b -t -a");
     for event in events {
         let (kind, key) = event.split_once(' ').unwrap_or((&event, ""));
         if matches!(kind, "run_started" | "stopped") {
             continue;
         }
         for side in ["before", "after"] {
-            let bench = Bench::new(book);
+            bench = bench.again(book);
             bench.run_until(&format!("{side}:{kind}:{key}"));
             bench.resume(&[]).exit(1).stderr_has("no way forward");
             // Whatever was done once more was undone once more: nothing is left over in the end.

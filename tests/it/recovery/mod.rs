@@ -37,6 +37,12 @@ impl Bench {
         Self { pgrun, database }
     }
 
+    /// A fresh home for another run, in the same database without its effects.
+    fn again(self, runbook: &str) -> Self {
+        self.database.sql("DELETE FROM effects");
+        Self::on(self.database, runbook)
+    }
+
     /// `pgrun resume r`, with the password given again.
     fn resume(&self, arguments: &[&str]) -> crate::pgrun::Output {
         self.start_resume(arguments).finish()
