@@ -349,14 +349,16 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA reporting GRANT SELECT ON TABLES TO reporting
 INSERT INTO shop.country (code, name, vat)
 SELECT split_part(pair, '=', 1), split_part(pair, '=', 2), 17 + n % 9
 FROM unnest(ARRAY['AT=Österreich', 'CH=Schweiz', 'CZ=Česko', 'DE=Deutschland', 'DK=Danmark', 'ES=España', 'FI=Suomi',
-                  'GR=Ελλάδα', 'IS=Ísland', 'JP=日本', 'PL=Polska', 'UA=Україна']) WITH ORDINALITY AS t (pair, n);
+                  'GR=Ελλάδα', 'IS=Ísland', 'JP=日本', 'PL=Polska', 'UA=Україна'])
+     WITH ORDINALITY AS t (pair, n);
 
 INSERT INTO shop.customer (email, full_name, country, address, born, vip, balance, preferences, avatar, last_ip,
                            referred_by, joined_at)
 SELECT 'Customer.' || n || '@example.' || (ARRAY['org', 'net', 'com'])[1 + n % 3],
        (ARRAY['Ada', 'Jürgen', 'Zoë', 'Владимир', '花子', 'O''Neill', 'Ана "A"'])[1 + n % 7] || ' No. ' || n,
        (ARRAY['AT', 'CH', 'CZ', 'DE', 'DK', 'ES', 'FI', 'GR', 'IS', 'JP', 'PL', 'UA'])[1 + n % 12],
-       CASE WHEN n % 4 > 0 THEN ROW('Straße ' || n, lpad((n * 37 % 100000)::text, 5, '0'), 'City, "' || n % 90 || '"')::shop.address END,
+       CASE WHEN n % 4 > 0 THEN
+           ROW('Straße ' || n, lpad((n * 37 % 100000)::text, 5, '0'), 'City, "' || n % 90 || '"')::shop.address END,
        CASE WHEN n % 5 > 0 THEN date '1950-01-01' + n * 11 % 20000 END,
        n % 10 = 0,
        (n * 7919 % 200000 - 50000) / 16.0,
@@ -424,7 +426,8 @@ INSERT INTO "Lager & Größen"."📦 Pakete"
 SELECT 'JJD' || lpad((n * 99991)::text, 12, '0'), CASE WHEN n % 4 > 0 THEN 1 + n % 300 END, n % 500 / 16.0::real,
        n * interval '1 day 2 hours 3.25 seconds' - interval '1 month',
        ARRAY[timestamptz '2024-10-27 00:59:59+00', timestamptz '2024-10-27 00:59:59+00' + n * interval '1 hour'],
-       (n % 256)::bit(8), ('08:00:2b:' || lpad(to_hex(n % 256), 2, '0') || ':' || lpad(to_hex(n / 256), 2, '0') || ':01')::macaddr,
+       (n % 256)::bit(8),
+       ('08:00:2b:' || lpad(to_hex(n % 256), 2, '0') || ':' || lpad(to_hex(n / 256), 2, '0') || ':01')::macaddr,
        point(n / 8.0::float8, -n / 4.0::float8), CASE n % 3 WHEN 0 THEN 'NaN' WHEN 1 THEN n * 1e20 / 7 END
 FROM generate_series(1, 1500) n;
 
@@ -434,8 +437,8 @@ SELECT n, json_build_object('n', n, 'text', E'\\u00e9 "é"'), nullif(repeat('x',
 -- Where the sequences stand: called, not called, turned around, exactly at their start.
 DO $sequences$
 BEGIN
-    PERFORM setval('shop.invoice_number', 1000 + 7 * 2400), setval('shop.order_id', 3000), setval('shop.voucher', 500, false),
-            setval('shop."Ticket №"', 499), setval('shop.countdown', -4242);
+    PERFORM setval('shop.invoice_number', 1000 + 7 * 2400), setval('shop.order_id', 3000),
+            setval('shop.voucher', 500, false), setval('shop."Ticket №"', 499), setval('shop.countdown', -4242);
 END
 $sequences$;
 

@@ -20,6 +20,7 @@ mod param;
 pub mod publication;
 pub mod record;
 pub mod roles;
+pub mod schema;
 pub mod sequences;
 pub mod session;
 pub mod sessions;
