@@ -13,6 +13,7 @@ mod language;
 pub mod operator;
 mod options;
 mod pg;
+mod pg_compare;
 mod pg_cutover;
 mod pg_replication;
 mod pg_window;
@@ -38,6 +39,7 @@ pub const MODULES: &[&Module] = &[
     &language::MODULE,
     &pg::MODULE,
     &pg_replication::MODULE,
+    &pg_compare::MODULE,
     &pg_cutover::MODULE,
     &pg_window::MODULE,
     &rds::MODULE,

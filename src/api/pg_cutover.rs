@@ -1,4 +1,4 @@
-//! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences, comparisons.
+//! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rhai::Dynamic;
 use super::{
     convert,
     function::{Call, Effect, Function, Module},
-    pg::{db, look, look_all, write, write_all},
+    pg::{db, look, write, write_all},
 };
 use crate::{
     base::{Code, Map, Result, Value},
@@ -15,7 +15,7 @@ use crate::{
     pg::{
         Record, fence, inventory, own,
         roles::{self, Login, NewRole},
-        sequences, verify,
+        sequences,
     },
 };
 
@@ -220,24 +220,6 @@ pub(super) const MODULE: Module = Module {
             run: copy_sequences,
         },
         Function {
-            name: "compare_sequences",
-            parameters: "there, here, ignored",
-            gives: "#{ sequences, different }",
-            effect: Effect::Reads,
-            doc: "Compares all sequences but those of the ignored schemas.",
-            example: "pg::compare_sequences(db, db, []).different // => []",
-            run: compare_sequences,
-        },
-        Function {
-            name: "compare_tables",
-            parameters: "there, here",
-            gives: "#{ tables, rows, different }",
-            effect: Effect::Reads,
-            doc: "Compares the rows of every table by number and check sum.",
-            example: "pg::compare_tables(db, db).different // => []",
-            run: compare_tables,
-        },
-        Function {
             name: "analyze",
             parameters: "db",
             gives: "()",
@@ -341,30 +323,6 @@ fn copy_sequences(call: &Call) -> Result<Dynamic> {
         }
     })?;
     Ok(convert::map_to_dynamic(&map! { "sequences" => i64::try_from(count).unwrap_or(i64::MAX) }))
-}
-
-fn compare_sequences(call: &Call) -> Result<Dynamic> {
-    let ignored = call.texts(2)?;
-    let (there, here) = look_all(call, "comparing sequences", async |there, here| {
-        Ok((sequences::read(there).await?, sequences::read(here).await?))
-    })?;
-    let counts = |all: Vec<sequences::Sequence>| -> Vec<sequences::Sequence> {
-        all.into_iter().filter(|sequence| !ignored.contains(&sequence.schema)).collect()
-    };
-    let (there, here) = (counts(there), counts(here));
-    let different: Vec<Map> = sequences::differences(&there, &here).iter().map(Record::to_map).collect();
-    let number = i64::try_from(there.len()).unwrap_or(i64::MAX);
-    Ok(convert::map_to_dynamic(&map! { "sequences" => number, "different" => different }))
-}
-
-fn compare_tables(call: &Call) -> Result<Dynamic> {
-    let (there, here) = look_all(call, "comparing tables", async |there, here| {
-        Ok((verify::tables(there).await?, verify::tables(here).await?))
-    })?;
-    let different: Vec<Map> = verify::compare(&there, &here).iter().map(Record::to_map).collect();
-    let tables = i64::try_from(there.len()).unwrap_or(i64::MAX);
-    let rows: i64 = there.iter().map(|table| table.rows).sum();
-    Ok(convert::map_to_dynamic(&map! { "tables" => tables, "rows" => rows, "different" => different }))
 }
 
 fn quicken(call: &Call) -> Result<Dynamic> {

@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use super::{
-    own,
-    record::{field, record},
+    fence, own,
+    record::{Record as _, field, record},
+    schema,
     session::Session,
     sets::{self, Followed},
     subscription::{self, Subscription},
+    turn,
 };
 use crate::{
     base::{
@@ -70,8 +72,8 @@ record! {
         pub confirmed: Lsn,
         /// The row that arrived.
         pub sentinel: String,
-        /// The transaction that was begun at T.
-        pub xid: i64,
+        /// Transactions from this one on were begun behind the fence; no older one was open any more.
+        pub since: i64,
         /// The transactions of this proof on the server that is left.
         pub xids: Vec<i64>,
         /// Tables that are published and subscribed.
@@ -149,10 +151,14 @@ pub async fn ready(stream: Stream<'_>, max_lag_bytes: u64, longest_transaction: 
     Ok(Ready { lag_bytes, tables, round_trip_ms: ms(begun.elapsed()), conditions })
 }
 
-/// Takes down what must not change from now on. To be called right before the window.
+/// Takes down what must not change from now on, and lets both servers read the statements of the window ahead. To be
+/// called right before the window.
 pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
     let (follower, seen, catalog) =
-        tokio::try_join!(follower(stream), look_at_follower(stream, NO_ROW), sets::catalog(stream.from))?;
+        tokio::try_join!(follower(stream), look_at_follower(stream, NO_ROW), schema::token(stream.from))?;
+    stream.from.prepare(&[FIRST]).await?;
+    turn::prepare(stream).await?;
+    fence::prepare(stream.from, stream.to).await?;
     Ok(Baseline { oid: follower.oid, publications: follower.publications, errors: seen.errors, catalog })
 }
 
@@ -168,13 +174,14 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
 /// `require_failed` at once for what waiting cannot mend, `timeout` for what did not come, naming the conditions.
 pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) -> Result<Drained> {
     let begun = clock::instant();
-    let first = own::sentinel(stream.from, stream.run).await?;
+    let (first, mut xids) = quiescence(stream, deadline).await?;
     let second = own::sentinel(stream.from, stream.run).await?;
-    let (target, mut xids) = (second.lsn, vec![first.xid, second.xid]);
+    let target = second.lsn;
+    xids.push(second.xid);
     // With thousands of tables these take a while; the stream drains meanwhile.
     let followed = Followed { subscription: stream.subscription, publications: &baseline.publications };
     let (tables, agree) = sets::agree(stream, baseline.oid, &followed).await?;
-    let same = sets::catalog(stream.from).await? == baseline.catalog;
+    let same = schema::token(stream.from).await? == baseline.catalog;
     let mut conditions = agree.to_vec();
     conditions.push(condition("catalog", same, if same { "unchanged" } else { "changed" }.into()));
     require(&conditions, INCOMPLETE)?;
@@ -205,13 +212,49 @@ pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) 
         target,
         confirmed: slot.confirmed,
         sentinel: first.id,
-        xid: second.xid,
+        since: first.since,
         xids,
         tables,
         ms: ms(begun.elapsed()),
         conditions,
     })
 }
+
+record! {
+    /// The first row behind the fence.
+    struct First {
+        pub id: String,
+        pub xid: i64,
+        pub since: i64,
+        pub writers: String,
+    }
+}
+
+/// Writes the first row behind the fence when nobody has a transaction open any more that has written. Roles that the
+/// fence spares may have one; committed behind T it would be noticed only if it was begun behind the fence. Gives the
+/// row and all transactions that it took.
+async fn quiescence(stream: Stream<'_>, deadline: Duration) -> Result<(First, Vec<i64>)> {
+    let mut xids = vec![];
+    let patience = Patience { every: QUIET_EVERY, deadline };
+    let first = poll::until("transactions to end that may still write", patience, async || {
+        let first = First::from_map(&stream.from.one(FIRST, &[stream.run.into()]).await?)?;
+        xids.push(first.xid);
+        Ok(if first.writers.is_empty() { Seen::Ready(first) } else { Seen::NotYet(first.writers) })
+    });
+    let first = first.await?;
+    Ok((first, xids))
+}
+
+/// The snapshot is the statement's and so older than its look at others: a transaction that is not in the future of the
+/// snapshot is over by then, or seen by `writers`. Its commit need not be durable: the next one's makes it so.
+const FIRST: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
+     SELECT gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
+            pg_current_xact_id()::text::bigint, clock_timestamp() FROM set_config('synchronous_commit', 'off', true) \
+     RETURNING id::text AS id, xid, pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS since, \
+               pgrun.writers($1::text) AS writers";
+
+/// Each look at open transactions writes a row.
+const QUIET_EVERY: Duration = Duration::from_millis(20);
 
 /// A durable commit on the follower writes all of its log to disk, and one more row on the other side wakes the worker,
 /// which then confirms what has become durable. Gives the transaction of that row.

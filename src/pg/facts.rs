@@ -36,6 +36,9 @@ record! {
     }
 }
 
+/// The statement of [`Session::insert_lsn`].
+pub(super) const INSERT_LSN: &str = "SELECT pg_current_wal_insert_lsn()";
+
 impl Session {
     /// Asks the server about itself. Needs no privilege; what is not allowed is absent.
     pub async fn server(&self) -> Result<ServerFacts> {
@@ -64,6 +67,6 @@ impl Session {
     /// # Errors
     /// `pg_sql` 55000 on a standby.
     pub async fn insert_lsn(&self) -> Result<Lsn> {
-        self.scalar("SELECT pg_current_wal_insert_lsn()", &[]).await
+        self.scalar(INSERT_LSN, &[]).await
     }
 }

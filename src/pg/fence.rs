@@ -51,6 +51,8 @@ record! {
         pub opened: Vec<String>,
         /// Roles that do not exist there.
         pub missing: Vec<String>,
+        /// Roles that pgrun's role may not alter there.
+        pub refused: Vec<String>,
     }
     /// Who lost LOGIN on a copy.
     pub struct Forbidden {
@@ -99,7 +101,8 @@ pub async fn close(session: &Session, run: &str, exceptions: &[String], deadline
 }
 
 /// Opens the server again: `fenced` becomes `reopened`, and exactly those who could log in before may again, in one
-/// transaction. Without a fence of this run it changes nothing; `None` if there never was one.
+/// transaction. Without a fence of this run it changes nothing; `None` if there never was one. A role that may not be
+/// altered any more is named in a warning of the server and does not keep the others out.
 ///
 /// # Errors
 /// `refused` after [`decide`]: the other server takes writes by then.
@@ -121,7 +124,7 @@ pub async fn reopen(session: &Session, run: &str) -> Result<Option<Decision>> {
 /// `require_failed` when no fence of this run stands, it has a gap, a fenced session is left, or a transaction is open
 /// that could still commit here. `timeout` past the deadline. Then nothing was decided.
 pub async fn decide(session: &Session, run: &str) -> Result<Decision> {
-    let sql = format!("SELECT {COLUMNS} FROM pgrun.decide($1::text)");
+    let sql = decide_sql();
     let row = insist("the decision", DECIDES_WITHIN, async || session.one(&sql, &[run.into()]).await).await?;
     Decision::from_map(&row)
 }
@@ -145,7 +148,7 @@ pub async fn decision(session: &Session, run: &str) -> Result<Option<Decision>> 
 }
 
 /// Lets those log in on the other server who could log in on the one that was left, in one transaction. Roles that do
-/// not exist there are told, not made: the others must not wait for them.
+/// not exist there or may not be altered are told: the others must not wait for them.
 ///
 /// # Errors
 /// `refused` unless it was decided for the other server.
@@ -160,7 +163,7 @@ pub async fn open(session: &Session, decision: &Decision) -> Result<Admitted> {
         .hint("decide first"));
     }
     let roles = Value::from(decision.roles.clone());
-    Admitted::from_map(&session.one("SELECT opened, missing FROM pgrun.admit($1::text[])", &[roles]).await?)
+    Admitted::from_map(&session.one(ADMIT, &[roles]).await?)
 }
 
 /// Takes LOGIN from everybody but the exceptions on a fresh copy, and ends their sessions. To be called right after
@@ -178,6 +181,23 @@ pub async fn forbid(session: &Session, run: &str, exceptions: &[String]) -> Resu
     Ok(Forbidden { roles: field(&row, "roles")?, terminated: expel(session, &oids, &deadline).await? })
 }
 
+const EXPEL: &str = "SELECT ended, left_over, prepared FROM pgrun.expel($1::oid[], $2::timestamptz)";
+const ADMIT: &str = "SELECT opened, missing, refused FROM pgrun.admit($1::text[])";
+
+fn close_sql() -> String {
+    format!("SELECT {COLUMNS} FROM pgrun.close($1::text, $2::text[], $3::bigint, $4::bool)")
+}
+
+fn decide_sql() -> String {
+    format!("SELECT {COLUMNS} FROM pgrun.decide($1::text)")
+}
+
+/// Lets both servers read the statements of [`close`], [`decide`] and [`open`] ahead.
+pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
+    from.prepare(&[&close_sql(), EXPEL, &decide_sql()]).await?;
+    to.prepare(&[ADMIT]).await
+}
+
 async fn call_close(
     session: &Session,
     run: &str,
@@ -185,14 +205,12 @@ async fn call_close(
     deadline: Duration,
     only_look: bool,
 ) -> Result<Decision> {
-    let sql = format!("SELECT {COLUMNS} FROM pgrun.close($1::text, $2::text[], $3::bigint, $4::bool)");
     let values = [run.into(), exceptions.to_vec().into(), ms(deadline), only_look.into()];
-    Decision::from_map(&session.one(&sql, &values).await.map_err(own)?)
+    Decision::from_map(&session.one(&close_sql(), &values).await.map_err(own)?)
 }
 
 /// Ends the sessions of these roles, and gives their number.
 async fn expel(session: &Session, oids: &[i64], deadline: &str) -> Result<i64> {
-    const EXPEL: &str = "SELECT ended, left_over, prepared FROM pgrun.expel($1::oid[], $2::timestamptz)";
     let row = session.one(EXPEL, &[oids.to_vec().into(), deadline.into()]).await.map_err(own)?;
     let left_over: Vec<i64> = field(&row, "left_over")?;
     if !left_over.is_empty() {

@@ -167,6 +167,20 @@ BEGIN
     prepared := ARRAY(SELECT format('%s in %s', p.gid, p.database) FROM pg_prepared_xacts p ORDER BY p.gid);
 END $$;
 
+-- Whoever could still commit something here: open transactions that have written, but those of autovacuum, of RDS's
+-- own and of the run itself; and prepared ones. Empty if nobody.
+CREATE OR REPLACE FUNCTION pgrun.writers(for_run text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN concat_ws(', ',
+        (SELECT string_agg(format('%s of `%s` (%s)', a.pid, a.usename, a.backend_type), ', ') FROM pg_stat_activity a
+         WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+           AND a.backend_type NOT LIKE 'autovacuum%' AND a.usename IS DISTINCT FROM 'rdsadmin'
+           AND NOT (a.usename = session_user AND a.application_name = 'pgrun/' || for_run)),
+        (SELECT string_agg(format('prepared `%s`', p.gid), ', ') FROM pg_prepared_xacts p));
+END $$;
+
 -- `fenced` becomes `green`, if this run's fence stands, its time has not passed, and nothing can write.
 CREATE OR REPLACE FUNCTION pgrun.decide(for_run text) RETURNS SETOF pgrun.decision
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -201,11 +215,7 @@ BEGIN
     IF what IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = format('fenced sessions are left: %s', what);
     END IF;
-    SELECT string_agg(format('%s of `%s` (%s)', a.pid, a.usename, a.backend_type), ', ') INTO what FROM pg_stat_activity a
-    WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
-      AND a.backend_type NOT LIKE 'autovacuum%' AND a.usename IS DISTINCT FROM 'rdsadmin'
-      AND NOT (a.usename = session_user AND a.application_name = 'pgrun/' || for_run);
-    SELECT concat_ws(', ', what, string_agg(format('prepared `%s`', p.gid), ', ')) INTO what FROM pg_prepared_xacts p;
+    what := pgrun.writers(for_run);
     IF what <> '' THEN
         RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = format('transactions are open that may still commit here: %s', what);
     END IF;
@@ -216,12 +226,30 @@ BEGIN
     RETURN NEXT fence;
 END $$;
 
+-- Gives LOGIN to these roles, and tells to whom it could not: whoever may not be altered any more must not keep the
+-- others out.
+CREATE OR REPLACE FUNCTION pgrun.allow(who oid[]) RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one text;
+    refused text[] := '{}';
+BEGIN
+    FOR one IN SELECT r.rolname FROM pg_roles r WHERE r.oid = ANY (who) AND NOT r.rolcanlogin ORDER BY r.oid LOOP
+        BEGIN
+            EXECUTE format('ALTER ROLE %I LOGIN', one);
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING USING MESSAGE = format('`%s` could not be given LOGIN back: %s', one, SQLERRM);
+            refused := refused || one;
+        END;
+    END LOOP;
+    RETURN refused;
+END $$;
+
 -- `fenced` becomes `reopened`, and LOGIN goes back to exactly those who had it, in one transaction. NULL is any run.
 CREATE OR REPLACE FUNCTION pgrun.reopen_run(for_run text) RETURNS SETOF pgrun.decision
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fence pgrun.decision;
-    who text;
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
     LOCK TABLE pgrun.decision IN SHARE ROW EXCLUSIVE MODE;
@@ -240,9 +268,7 @@ BEGIN
         RETURN;
     END IF;
     -- By oid: a role may have been renamed since. One that was dropped has nothing to get back.
-    FOR who IN SELECT r.rolname FROM pg_roles r WHERE r.oid = ANY (fence.oids) AND NOT r.rolcanlogin ORDER BY r.oid LOOP
-        EXECUTE format('ALTER ROLE %I LOGIN', who);
-    END LOOP;
+    PERFORM pgrun.allow(fence.oids);
     fence.closes := true;
     fence.state := 'reopened';
     fence.at := clock_timestamp();
@@ -260,9 +286,10 @@ DECLARE
 BEGIN
     SELECT * INTO fence FROM pgrun.reopen_run(NULL);
     IF stood AND fence.state = 'reopened' THEN
-        RETURN format('open again: %s roles may log in as before', cardinality(fence.roles));
+        RETURN format('open again: %s of %s roles may log in as before',
+            (SELECT count(*) FROM pg_roles r WHERE r.oid = ANY (fence.oids) AND r.rolcanlogin), cardinality(fence.roles));
     END IF;
-    RETURN 'nothing is fenced here';
+    RETURN 'nothing is fenced by the record in this database; it is kept in the one that the cutover was run from';
 END $$;
 
 -- The copy takes no logins until it is decided for: NOLOGIN for everybody but the exceptions, written down.
@@ -282,17 +309,13 @@ BEGIN
     oids := ARRAY(SELECT r.oid FROM pg_roles r WHERE r.rolname = ANY (roles) AND NOT r.rolcanlogin);
 END $$;
 
--- LOGIN for those who could log in on the server that was left, all or none. Tells whom it does not know.
-CREATE OR REPLACE FUNCTION pgrun.admit(who text[], OUT opened text[], OUT missing text[])
+-- LOGIN for those who could log in on the server that was left. Tells whom it does not know and may not alter.
+CREATE OR REPLACE FUNCTION pgrun.admit(who text[], OUT opened text[], OUT missing text[], OUT refused text[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    one text;
 BEGIN
     PERFORM set_config('synchronous_commit', 'on', true);
-    FOR one IN SELECT r.rolname FROM pg_roles r WHERE r.rolname = ANY (who) AND NOT r.rolcanlogin ORDER BY r.oid LOOP
-        EXECUTE format('ALTER ROLE %I LOGIN', one);
-    END LOOP;
-    opened := ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE r.rolname = ANY (who) ORDER BY r.rolname);
+    refused := pgrun.allow(ARRAY(SELECT r.oid FROM pg_roles r WHERE r.rolname = ANY (who)));
+    opened := ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE r.rolname = ANY (who) AND r.rolcanlogin ORDER BY r.rolname);
     missing := ARRAY(SELECT w FROM unnest(who) w WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = w) ORDER BY w);
 END $$;
 

@@ -96,6 +96,8 @@ struct Prepared {
 pub(super) enum Request<'a> {
     /// A statement's rows, at most `limit` of them.
     Rows { wraps: bool, values: &'a [Value], limit: usize },
+    /// A statement whose rows will be asked for later.
+    Prepare { wraps: bool },
     /// A statement, and how many rows it touched.
     Count { values: &'a [Value] },
     /// Statements without values.
@@ -180,6 +182,7 @@ impl Link {
     pub(super) async fn perform(&mut self, sql: &str, request: Request<'_>) -> Result<Reply, Failure> {
         match request {
             Request::Rows { wraps, values, limit } => self.rows(sql, wraps, values, limit).await.map(Reply::Rows),
+            Request::Prepare { wraps } => self.prepare(sql, Answer::Read { wraps }).await.map(|_| Reply::Count(0)),
             Request::Count { values } => self.count(sql, values).await.map(Reply::Count),
             Request::Simple => self.simple(sql).await.map(|()| Reply::Count(0)).map_err(Failure::Amid),
             Request::CopyIn { lines } => self.copy_in(sql, lines).await.map(Reply::Count).map_err(Failure::Amid),

@@ -134,11 +134,13 @@ pub(super) async fn marks_beside(session: &Session, id: &str) -> Result<Vec<Mark
     session.records(MARKS, &[id.into()]).await
 }
 
+/// Writes the row of a [`Sentinel`].
+pub(super) const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
+     VALUES (gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
+             pg_current_xact_id()::text::bigint, clock_timestamp()) RETURNING id::text AS id, lsn, xid";
+
 /// Writes a row that the other side is to see, and gives it back once it is durable.
 pub async fn sentinel(session: &Session, run: &str) -> Result<Sentinel> {
-    const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
-         VALUES (gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
-                 pg_current_xact_id()::text::bigint, clock_timestamp()) RETURNING id::text AS id, lsn, xid";
     Sentinel::from_map(&session.one(SENTINEL, &[run.into()]).await?)
 }
 

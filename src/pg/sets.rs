@@ -86,37 +86,3 @@ async fn difference(stream: Stream<'_>, followed: &Followed<'_>) -> Result<Strin
     };
     Ok(format!("only published {}, only subscribed {}", only(&here, &there), only(&there, &here)))
 }
-
-/// A text that changes with every DDL on schemas, tables, their columns, constraints, indexes, triggers, policies,
-/// views and functions, and not with TRUNCATE, VACUUM, ANALYZE or temporary tables: rows of the catalogs counted, and
-/// the transactions that wrote them summed up.
-pub(super) async fn catalog(session: &Session) -> Result<String> {
-    // The oids of what a user made begin at 16384 (`FirstNormalObjectId`).
-    let permanent = "c.oid >= 16384 AND c.relpersistence <> 't'";
-    let written = |from: &str| format!("(SELECT count(*) || '/' || coalesce(sum(x.xmin::text::int8), 0) FROM {from})");
-    let of_tables = |catalog: &str, key: &str| {
-        written(&format!("{catalog} x JOIN pg_class c ON c.oid = x.{key} WHERE {permanent}"))
-    };
-    let own = |catalog: &str| written(&format!("{catalog} x WHERE x.oid >= 16384"));
-    let parts = [
-        // TRUNCATE and VACUUM FULL write the row of the table: what they leave alone is what counts here.
-        format!(
-            "(SELECT count(*) || '/' || coalesce(sum(hashtext(concat_ws(',', c.relname, c.relnamespace, c.reloftype, \
-               c.relowner, c.relam, c.relpersistence, c.relkind, c.relnatts, c.relchecks, c.relhasrules, c.relhastriggers, \
-               c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.relispartition, c.relacl, c.reloptions))::int8), 0) \
-              FROM pg_class c WHERE {permanent} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S'))"
-        ),
-        of_tables("pg_attribute", "attrelid"),
-        of_tables("pg_index", "indrelid"),
-        of_tables("pg_trigger", "tgrelid"),
-        of_tables("pg_policy", "polrelid"),
-        of_tables("pg_rewrite", "ev_class"),
-        written(&format!(
-            "pg_constraint x LEFT JOIN pg_class c ON c.oid = x.conrelid WHERE x.conrelid = 0 OR {permanent}"
-        )),
-        written("pg_namespace x WHERE x.nspname !~ '^pg_(toast_)?temp_'"),
-        written("pg_enum x"),
-        own("pg_proc"),
-    ];
-    session.scalar(&format!("SELECT concat_ws(' ', {})", parts.join(", ")), &[]).await
-}

@@ -1,15 +1,16 @@
 //! Replication turned round: the stream that leads to the new server ends, and the one that leads back begins at the
 //! position where the new server's own life begins.
 //!
-//! The way back exists before the window: a slot on the new server and a disabled subscription on the old one. What is
-//! left for the window is one position. It is set on the subscription's origin; a slot that is advanced falls back when
-//! its server crashes, and then changes come home a second time (facts: attack 7).
+//! The way back exists before the window: a slot on the new server and a disabled subscription on the old one. What
+//! is left for the window is one position. It is set on the subscription's origin; a slot that is advanced falls back
+//! when its server crashes, and then changes come home a second time (facts: attack 7).
 
 use std::time::Duration;
 
 use super::{
     drain::{self, Baseline, Drained, LOOK_EVERY, Stream},
-    origin, own,
+    facts::INSERT_LSN,
+    fence, origin, own,
     record::{field, record},
     session::Session,
     slot, subscription,
@@ -31,7 +32,7 @@ record! {
         pub database: String,
         /// R: everything that the new server got from the old one lies before it, everything of its own behind it.
         pub position: Lsn,
-        /// A row that the new server wrote at R; it comes back when the way back is enabled.
+        /// A row that the new server wrote behind R; it comes back when the way back is enabled.
         pub sentinel: String,
         /// How often the stream had to be drained again, because somebody had written behind the fence.
         pub drained_again: i64,
@@ -67,10 +68,10 @@ const CHANGES_PEEKED: i64 = 10_000;
 /// Turns replication round, behind the fence and after [`drain::drain`] of all databases, whose proofs are `drained`.
 ///
 /// The forward subscription is disabled, and waited for until its slot is free and the processes of its workers are
-/// gone: DISABLE alone returns while they still commit. Then it is proved that nobody but pgrun wrote to the old server
-/// since T, by the count of transactions, and only if that is unclear by decoding what the slot still holds. Then R is
-/// where the new server stands. It is durable there, and set on the origin of `reverse`, the disabled subscription on
-/// the old server. Nothing comes back twice, and nothing is missed.
+/// gone: DISABLE alone returns while they still commit. Then it is proved that nobody but pgrun wrote to the old
+/// server since T, by the count of transactions, and only if that is unclear by decoding what the slot still holds.
+/// Then R is where the new server stands. It is durable there, and set on the origin of `reverse`, the disabled
+/// subscription on the old server. Nothing comes back twice, and nothing is missed.
 ///
 /// May be repeated until the way back is enabled or the decision has fallen.
 ///
@@ -90,11 +91,12 @@ pub async fn turn(
     let mut proof = own_proof(stream, drained)?.clone();
     let mut xids: Vec<i64> = drained.iter().flat_map(|drained| drained.xids.iter().copied()).collect();
     let mut drained_again = 0;
-    loop {
+    let position = loop {
         xids.extend(stop(stream, baseline, &mut workers, left()).await?);
-        let strangers = strangers(stream, baseline, &proof, &xids, left()).await?;
+        let (strangers, position) =
+            tokio::try_join!(strangers(stream, baseline, &proof, &xids, left()), stream.to.insert_lsn())?;
         if strangers.is_empty() {
-            break;
+            break position;
         }
         if drained_again == TRIES {
             return Err(fail!(
@@ -109,16 +111,37 @@ pub async fn turn(
         proof = drain::drain(stream, baseline, left()).await?;
         xids.extend(&proof.xids);
         workers = self::workers(stream, baseline, &[]).await?;
-    }
-    // The position is read inside the transaction of a row, before it: its durable commit makes all before it durable.
-    // Otherwise a crash could take the log back behind R, and what is written there later would never come back.
-    let row = own::sentinel(stream.to, stream.run).await?;
-    let read_back = stream.from.value(SET_ORIGIN, &[way_back.oid.into(), row.lsn.into()]).await?;
-    if read_back != Value::Lsn(row.lsn) {
-        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {read_back:?}, wanted {}", row.lsn));
+    };
+    // The commit of a row behind R makes all before it durable, DISABLE too. Otherwise a crash could take the log back
+    // behind R, and what is written there later would never come back.
+    let values = [way_back.oid.into(), position.into()];
+    let (row, read_back) =
+        tokio::try_join!(own::sentinel(stream.to, stream.run), stream.from.scalar::<Lsn>(SET_ORIGIN, &values))?;
+    if read_back != position {
+        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {read_back}, wanted {position}"));
     }
     let database = stream.from.target().database().to_owned();
-    Ok(Turned { database, position: row.lsn, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
+    Ok(Turned { database, position, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
+}
+
+/// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it
+/// stopped. Without a subscription there is nothing to do.
+///
+/// # Errors
+/// `refused` when the run has decided for the other server: its applications write there.
+pub async fn back(stream: Stream<'_>) -> Result<()> {
+    if fence::outcome(stream.from, stream.run).await? == "green" {
+        return Err(left_already(stream.run));
+    }
+    match subscription::state(stream.to, stream.subscription).await? {
+        Some(state) if !state.enabled => subscription::enable(stream.to, stream.subscription).await,
+        _ => Ok(()),
+    }
+}
+
+fn left_already(run: &str) -> Error {
+    fail!(Code::Refused, "the run `{run}` has left this server: its applications write to the other one")
+        .hint("go on: enable the way back")
 }
 
 /// The name of a subscription's origin is `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
@@ -177,22 +200,24 @@ pub async fn drop_forward(stream: Stream<'_>, patience: Patience) -> Result<()> 
     slot::drop(stream.from, stream.slot, patience).await.map(|_| ())
 }
 
+const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
+       (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, \
+       EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = $2::text AND p.state = 'green') AS left \
+     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
+     WHERE s.subname = $1::name";
+
+/// Lets both servers read the statements of [`turn`] ahead.
+pub(super) async fn prepare(stream: Stream<'_>) -> Result<()> {
+    stream.from.prepare(&[WAY_BACK, ENDED, SET_ORIGIN]).await?;
+    stream.to.prepare(&[INSERT_LSN, own::SENTINEL, &workers_sql(stream.to.major().await?)]).await
+}
+
 /// The subscription that will lead back, at rest.
 async fn way_back(stream: Stream<'_>, reverse: &str) -> Result<WayBack> {
-    const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
-           (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, \
-           EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = $2::text AND p.state = 'green') AS left \
-         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
-         WHERE s.subname = $1::name";
     let rows: Vec<WayBack> = stream.from.records(WAY_BACK, &[reverse.into(), stream.run.into()]).await?;
     let found = rows.into_iter().next().ok_or_else(|| absent(stream.from, reverse))?;
     if found.left {
-        return Err(fail!(
-            Code::Refused,
-            "the run `{}` has left this server: its applications write to the other one",
-            stream.run
-        )
-        .hint("go on: enable the way back"));
+        return Err(left_already(stream.run));
     }
     if found.enabled || found.workers > 0 {
         return Err(fail!(Code::Refused, "the subscription `{reverse}` runs already").hint("disable it first"));
@@ -222,20 +247,26 @@ struct Workers {
 /// Looks at the workers. A worker leaves `pg_stat_subscription` before it has reported its last numbers; so those that
 /// were `seen` there before count until their process is gone.
 async fn workers(stream: Stream<'_>, baseline: &Baseline, seen: &[i64]) -> Result<Workers> {
-    let sql = format!(
+    let sql = workers_sql(stream.to.major().await?);
+    let row = stream.to.one(&sql, &[baseline.oid.into(), seen.to_vec().into()]).await?;
+    Ok(Workers { alive: field(&row, "alive")?, errors: field(&row, "errors")? })
+}
+
+fn workers_sql(major: i64) -> String {
+    format!(
         "SELECT ARRAY(SELECT w.pid FROM pg_stat_subscription w WHERE w.subid = $1::oid AND w.pid IS NOT NULL \
            UNION SELECT a.pid FROM pg_stat_activity a \
            WHERE a.pid = ANY ($2::int4[]) AND a.backend_type LIKE 'logical replication%') AS alive, {} AS errors",
-        drain::errors_of("$1::oid", stream.to.major().await?)
-    );
-    let row = stream.to.one(&sql, &[baseline.oid.into(), seen.to_vec().into()]).await?;
-    Ok(Workers { alive: field(&row, "alive")?, errors: field(&row, "errors")? })
+        drain::errors_of("$1::oid", major)
+    )
 }
 
 /// Disables the forward subscription and waits until nothing of it is left. Gives the transactions that took on the
 /// server that is left.
 async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadline: Duration) -> Result<Vec<i64>> {
-    stream.to.batch(&format!("ALTER SUBSCRIPTION {} DISABLE", ident(stream.subscription)?)).await?;
+    // It need not wait for the disk: a row behind R does.
+    let name = ident(stream.subscription)?;
+    stream.to.batch(&format!("SET LOCAL synchronous_commit = off; ALTER SUBSCRIPTION {name} DISABLE")).await?;
     let sleeps = stream.to.major().await? < 16;
     let (mut looks, mut xids) = (0, vec![]);
     let patience = Patience { every: LOOK_EVERY, deadline };
@@ -257,6 +288,9 @@ async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadl
     Ok(xids)
 }
 
+/// Up to here every transaction has ended, but those that are open.
+const ENDED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+
 /// Tables that somebody else changed on the server that is left since the proof. None if the transactions since then
 /// are all pgrun's own; else the slot tells.
 async fn strangers(
@@ -266,13 +300,12 @@ async fn strangers(
     own: &[i64],
     deadline: Duration,
 ) -> Result<Vec<String>> {
-    const ENDED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
     const PEEK: &str = "SELECT data FROM pg_logical_slot_peek_binary_changes($1::name, NULL, $2::int4, \
          'proto_version', '1', 'publication_names', $3::text)";
     let next: i64 = stream.from.scalar(ENDED, &[]).await?;
-    let since = |xid: &&i64| (proof.xid + 1..next).contains(*xid);
+    let since = |xid: &&i64| (proof.since..next).contains(*xid);
     let mine = i64::try_from(own.iter().filter(since).count()).unwrap_or(i64::MAX);
-    if next - proof.xid - 1 <= mine {
+    if next - proof.since <= mine {
         return Ok(vec![]);
     }
     let publications: Vec<String> = baseline.publications.iter().map(|name| ident(name)).collect::<Result<_>>()?;

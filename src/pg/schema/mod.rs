@@ -5,7 +5,8 @@
 //!
 //! Everything that somebody can define in a database, with its owner and privileges; `catalog.sql` says what is left
 //! out. The same definition is equal on PostgreSQL 13 to 18: where versions print or store it differently, that is
-//! evened out. What PostgreSQL itself gives a new database differs before 15 (schema `public` and its owner) and shows.
+//! evened out. What PostgreSQL itself gives a new database differs before 15 (schema `public` and its owner) and
+//! shows.
 
 mod spelling;
 mod token;
@@ -32,8 +33,8 @@ record! {
     pub struct Object {
         /// `table`, `index`, `function`, `grants`, ..
         pub kind: String,
-        /// Its name with its schema, quoted where its letters need it; no other object of its kind has it. What belongs
-        /// to a table has the table's name before its own. Functions carry the types of their arguments.
+        /// Its name with its schema, quoted where its letters need it; no other object of its kind has it. What
+        /// belongs to a table has the table's name before its own. Functions carry the types of their arguments.
         pub name: String,
         /// How it is defined, in the server's words, a line for each thing that can differ.
         pub definition: String,
@@ -56,20 +57,21 @@ const SINCE: &[(&str, i64, &str, &str)] = &[
 /// What the server's printing of definitions depends on, besides what every session sets.
 const PRINTING: &str = "SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off";
 
-/// An object that somebody drops while it is printed makes the server fail (SQLSTATE XX000: `cache lookup failed`, `could
-/// not open relation`). The next look does not see it any more. Only a server that makes and drops things without a
-/// pause can spoil all of these looks.
+/// An object that somebody drops while it is printed makes the server fail (SQLSTATE XX000: `cache lookup failed`,
+/// `could not open relation`). The next look does not see it any more. Only a server that makes and drops things
+/// without a pause can spoil all of these looks.
 const LOOKS: Patience = Patience { every: Duration::from_millis(20), deadline: Duration::from_secs(30) };
 
 /// Every object that is defined in the session's database, by kind and name.
 ///
-/// One statement, whatever the number of objects: 10,000 tables with 40,000 indexes, constraints and sequences take some
-/// 1.2 s (`pg_dump --schema-only` of 15: 2.6 s). Works on a connection of its own with the session's target and limits:
-/// what the session has set or begun does not matter. Needs no privilege; reads catalogs that everybody may read.
+/// One statement, whatever the number of objects: 10,000 tables with 40,000 indexes, constraints and sequences take
+/// some 1.2 s (`pg_dump --schema-only` of 15: 2.6 s). Works on a connection of its own with the session's target and
+/// limits: what the session has set or begun does not matter. Needs no privilege; reads catalogs that everybody may
+/// read.
 ///
 /// Left out: publications and subscriptions, pgrun's own schema, temporary objects, members of extensions and the
-/// extensions' versions, the privilege MAINTAIN (new in 17), large objects, options of user mappings (they hold passwords). Values of settings with a dot
-/// in their names may be secrets of applications and are shown as a digest.
+/// extensions' versions, the privilege MAINTAIN (new in 17), large objects, options of user mappings (they hold
+/// passwords). Values of settings with a dot in their names may be secrets of applications and are shown as a digest.
 ///
 /// # Errors
 /// `pg_sql` 55P03 while somebody locks a table exclusively for longer than the session's `lock_timeout`: printing an index,
@@ -80,16 +82,16 @@ pub async fn fingerprint(session: &Session) -> Result<Vec<Object>> {
 
 /// Every role, membership and setting that is defined for the whole server, by kind and name.
 ///
-/// As [`fingerprint`]. Left out: whether a role may log in, which is a fence's state; passwords; roles of PostgreSQL and
-/// RDS themselves.
+/// As [`fingerprint`]. Left out: whether a role may log in, which is a fence's state; passwords; roles of PostgreSQL
+/// and RDS themselves.
 pub async fn server_fingerprint(session: &Session) -> Result<Vec<Object>> {
     read(session, SERVER).await
 }
 
 /// What is not the same on both sides, by kind and name. `there` is the side that is right: in an upgrade BLUE.
 ///
-/// Of an object that changed, only those lines are shown that the other side does not have; if only their order differs,
-/// all of them.
+/// Of an object that changed, only those lines are shown that the other side does not have; if only their order
+/// differs, all of them.
 #[must_use]
 pub fn diff(there: &[Object], here: &[Object]) -> Vec<Difference> {
     differences(there, here)

@@ -123,8 +123,8 @@ async fn both_versions_agree() {
     assert!(find(&there, "setting", "database").definition.contains("shop.token has digest "));
 }
 
-/// The copy that GREEN is: whatever `pg_upgrade` does to the catalogs, nobody has changed a definition, and rows are the
-/// same.
+/// The copy that GREEN is: whatever `pg_upgrade` does to the catalogs, nobody has changed a definition, and rows are
+/// the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgraded_copy_is_equal() {
     let catalogue = Catalogue::look(&Config::from_env().unwrap()).await.unwrap();
@@ -275,8 +275,8 @@ async fn every_change_is_seen_and_named() {
     }
 }
 
-/// What happens on a living server all day long, and what pgrun itself does between two looks. A false alarm would stop
-/// a cutover.
+/// What happens on a living server all day long, and what pgrun itself does between two looks. A false alarm would
+/// stop a cutover.
 #[tokio::test]
 async fn what_is_no_change_is_not_seen() {
     let (pair, _turn) = fixture::shared().await;

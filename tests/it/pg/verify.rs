@@ -25,8 +25,8 @@ fn of(counts: &[Count], name: &str) -> Count {
     counts.iter().find(|count| count.name == name).unwrap().clone()
 }
 
-/// The rehearsal's proof: the sample on the older and on the newer server has equal sums, and whatever is changed on one
-/// of them shows in its table and in no other.
+/// The rehearsal's proof: the sample on the older and on the newer server has equal sums, and whatever is changed on
+/// one of them shows in its table and in no other.
 #[tokio::test]
 async fn equal_rows_are_equal_on_both_versions_and_changed_ones_are_found() {
     let (pair, _turn) = fixture::shared().await;

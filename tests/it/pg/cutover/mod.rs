@@ -1,15 +1,11 @@
 //! A cutover and a rollback between two servers while applications write: nothing lost, nothing doubled, and every
 //! condition of the proof on its own.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+mod writers;
 
+use std::time::Duration;
+
+use super::fixture::{self, Database, Pair};
 use pgrun::{
     base::{
         Code, clock,
@@ -25,9 +21,7 @@ use pgrun::{
         turn,
     },
 };
-use tokio::task::JoinHandle;
-
-use super::fixture::{self, Database, Pair};
+use writers::{Writers, require_exactly_once};
 
 const LONG: Duration = Duration::from_secs(20);
 const PUBLICATION: &str = "All \"tables\"";
@@ -150,84 +144,6 @@ async fn await_count(session: &Session, wanted: i64) {
     .unwrap();
 }
 
-/// Clients that know both servers and write unique texts to whichever takes them.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<(String, usize, Instant)>>>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Writers {
-    fn start(stage: &Stage, first: usize, label: &str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(Mutex::new(vec![]));
-        let urls: Vec<String> = [&stage.blue, &stage.green]
-            .map(|database| {
-                let (port, name) = (database.side.port(), &database.name);
-                format!("host=127.0.0.1 port={port} user={} password=secret dbname={name}", stage.role)
-            })
-            .to_vec();
-        let tasks = (0..4).map(|writer| {
-            let (stop, acknowledged, urls, label) =
-                (stop.clone(), acknowledged.clone(), urls.clone(), label.to_owned());
-            tokio::spawn(async move {
-                let (mut side, mut n) = (first, 0);
-                while !stop.load(Ordering::Relaxed) {
-                    if let Ok((client, connection)) = tokio_postgres::connect(&urls[side], tokio_postgres::NoTls).await
-                    {
-                        let connection = tokio::spawn(connection);
-                        while !stop.load(Ordering::Relaxed) {
-                            n += 1;
-                            let tag = format!("{label}-{writer}-{n}");
-                            if client.execute("INSERT INTO public.t (v) VALUES ($1)", &[&tag]).await.is_err() {
-                                break;
-                            }
-                            acknowledged.lock().unwrap().push((tag, side, clock::instant()));
-                            clock::sleep(Duration::from_millis(2)).await;
-                        }
-                        connection.abort();
-                    }
-                    side = 1 - side;
-                    clock::sleep(Duration::from_millis(2)).await;
-                }
-            })
-        });
-        let tasks = tasks.collect();
-        Self { stop, acknowledged, tasks }
-    }
-
-    async fn await_writes(&self, side: usize, number: usize) {
-        poll::until("the writers", Patience::ms(5, 20_000), async || {
-            let seen = self.acknowledged.lock().unwrap().iter().filter(|(_, on, _)| *on == side).count();
-            Ok(if seen >= number { Seen::Ready(()) } else { Seen::NotYet(format!("{seen} of {number}")) })
-        })
-        .await
-        .unwrap();
-    }
-
-    /// Everything that was acknowledged, and how long nobody got an acknowledgement around the change of sides.
-    async fn end(self) -> (Vec<String>, Duration) {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        let all = std::mem::take(&mut *self.acknowledged.lock().unwrap());
-        let first = all.first().unwrap().1;
-        let last_there = all.iter().filter(|(_, side, _)| *side == first).map(|(.., at)| *at).max().unwrap();
-        let first_here = all.iter().filter(|(_, side, _)| *side != first).map(|(.., at)| *at).min().unwrap();
-        (all.into_iter().map(|(tag, ..)| tag).collect(), first_here.saturating_duration_since(last_there))
-    }
-}
-
-async fn require_exactly_once(session: &Session, acknowledged: &[String]) {
-    let rows = session.query("SELECT v FROM public.t", &[]).await.unwrap();
-    let rows: Vec<String> = rows.iter().map(|row| row["v"].as_text().unwrap().to_owned()).collect();
-    let there: HashSet<&String> = rows.iter().collect();
-    let lost: Vec<&String> = acknowledged.iter().filter(|tag| !there.contains(tag)).collect();
-    assert!(lost.is_empty(), "lost {lost:?}");
-    assert_eq!(rows.len(), there.len(), "doubled");
-}
-
 /// From one side to the other in the order of the procedure. Gives the time from the first to the last step.
 async fn cut_over(stream: Stream<'_>, reverse: &str) -> (turn::Turned, Duration) {
     drain::ready(stream, 50_000_000, LONG).await.unwrap();
@@ -248,6 +164,7 @@ async fn cut_over(stream: Stream<'_>, reverse: &str) -> (turn::Turned, Duration)
     println!("close {t1:?} drain {t2:?} sequences {t3:?} turn {t4:?} decide {t5:?} open {:?}", begun.elapsed());
     assert!(admitted.missing.iter().all(|role| !role.starts_with("app")), "{admitted:?}");
     assert_eq!(turned.drained_again, 0);
+    assert_eq!(turn::back(stream).await.unwrap_err().code(), Code::Refused);
     (turned, begun.elapsed())
 }
 
@@ -395,12 +312,21 @@ async fn a_turn_is_repeated_and_brings_nothing_back_twice() {
     assert_eq!(origin::position(&stage.from, BACK).await.unwrap(), Some(second.position));
     assert_eq!(turn::turn(stage.stream(), BACK, &baseline, &[], LONG).await.unwrap_err().code(), Code::Usage);
 
+    // No decision was made: the stream goes on where it stopped, and the next attempt turns it again.
+    for _ in 0..2 {
+        turn::back(stage.stream()).await.unwrap();
+    }
+    insert(&stage.from, "after all").await;
+    await_count(&stage.to, 51).await;
+    let drained = [drain::drain(stage.stream(), &baseline, LONG).await.unwrap()];
+    let second = turn::turn(stage.stream(), BACK, &baseline, &drained, LONG).await.unwrap();
+
     // A crash that forgot the advance: the position is proved and set again before anything flows.
     origin::advance(&stage.from, BACK, first.position).await.unwrap();
     sequences::copy(&stage.from, &stage.to).await.unwrap();
     insert(&stage.to, "green's own").await;
     turn::enable(&stage.from, BACK, &second).await.unwrap();
-    await_count(&stage.from, 51).await;
+    await_count(&stage.from, 52).await;
     let state = subscription::state(&stage.from, BACK).await.unwrap().unwrap();
     assert_eq!(state.apply_errors.unwrap_or(0), 0, "something came back twice");
     assert_eq!(turn().await.unwrap_err().code(), Code::Refused);
@@ -433,5 +359,25 @@ async fn a_stranger_behind_the_fence_is_noticed() {
     stage.from.batch("CREATE TEMP TABLE x (i int); INSERT INTO x VALUES (1)").await.unwrap();
     let turned = turn::turn(stage.stream(), BACK, &baseline, &drained, LONG).await.unwrap();
     assert_eq!(turned.drained_again, 0);
+    stage.strike().await;
+}
+
+/// A role that the fence spares has written and not committed yet: its commit would come behind T.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_write_is_waited_for() {
+    let (pair, _turn) = fixture::alone().await;
+    let stage = Stage::set(pair).await;
+    let baseline = drain::baseline(stage.stream()).await.unwrap();
+    let operator = stage.blue.psql();
+    operator.begin().await.unwrap();
+    operator.batch("INSERT INTO t (v) VALUES ('late')").await.unwrap();
+    let error = drain::drain(stage.stream(), &baseline, Duration::from_millis(100)).await.unwrap_err();
+    assert!(error.code() == Code::Timeout && error.message().contains("of `postgres`"), "{error:?}");
+    let (drained, ()) = tokio::join!(drain::drain(stage.stream(), &baseline, LONG), async {
+        clock::sleep(Duration::from_millis(50)).await;
+        operator.commit().await.unwrap();
+    });
+    assert_eq!((count(&stage.to).await, drained.unwrap().tables), (1, 7));
+    drop(operator);
     stage.strike().await;
 }

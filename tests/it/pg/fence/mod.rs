@@ -1,5 +1,7 @@
 //! The fence: nobody writes behind it, nobody is locked out by it, and one decision holds for both sides.
 
+mod back;
+
 use std::sync::{Arc, atomic};
 use std::time::Duration;
 
@@ -380,69 +382,4 @@ async fn a_close_that_was_cut_off_is_taken_up() {
         assert!(stage.can_log_in(&stage.roles[0]).await);
     }
     stage.strike().await;
-}
-
-/// The way back needs psql alone. It runs as its owner and is safe from its caller's names.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_with_psql_opens_the_server() {
-    let (pair, _turn) = fixture::alone().await;
-    for side in [&pair.blue, &pair.green] {
-        let stage = Stage::set(side, &["app", "oncall"]).await;
-        let [app, oncall] = &stage.roles[..] else { unreachable!() };
-        let except = vec!["postgres".into(), oncall.clone()];
-        let person = stage.database.login(oncall);
-        let error = person.value("SELECT pgrun.reopen()", &[]).await.unwrap_err();
-        assert_eq!(error.fact("sqlstate"), Some("42501"));
-        let grants =
-            format!("GRANT USAGE ON SCHEMA pgrun TO {oncall}; GRANT EXECUTE ON FUNCTION pgrun.reopen() TO {oncall}");
-        stage.session.batch(&grants).await.unwrap();
-        let said = person.value("SELECT pgrun.reopen()", &[]).await.unwrap();
-        assert_eq!(said.as_text(), Some("nothing is fenced here"));
-        fence::close(&stage.session, "r", &except, LONG).await.unwrap();
-        // Names that stand before pg_catalog's in the caller's path must not be used.
-        let traps = "CREATE FUNCTION pg_temp.format(text, VARIADIC \"any\") RETURNS text LANGUAGE sql AS 'SELECT ''x''';
-                     CREATE TEMP TABLE pg_roles (rolname name, oid oid, rolcanlogin bool); CREATE TEMP TABLE decision (i int);
-                     SET search_path = pg_temp, pgrun, pg_catalog";
-        let _ = person.batch("CREATE TEMP TABLE pg_roles (rolname name, oid oid, rolcanlogin bool)").await;
-        let _ = person.batch(traps).await;
-        person.batch("SET search_path = pg_temp, pgrun, pg_catalog").await.unwrap();
-        for forbidden in ["pgrun.decide('r')", "pgrun.reopen_run('r')", "pgrun.admit('{postgres}')"] {
-            let error = person.query(&format!("SELECT {forbidden}"), &[]).await.unwrap_err();
-            assert_eq!(error.fact("sqlstate"), Some("42501"), "{forbidden}");
-        }
-        let said = person.value("SELECT pgrun.reopen()", &[]).await.unwrap();
-        assert!(said.as_text().unwrap().starts_with("open again: "), "{said:?}");
-        assert!(stage.can_log_in(app).await);
-        assert_eq!(fence::outcome(&stage.session, "r").await.unwrap(), "reopened");
-        assert_eq!(code(fence::decide(&stage.session, "r").await), Code::RequireFailed);
-        drop(person);
-        stage.strike().await;
-    }
-}
-
-/// The copy takes nobody until the decision; then exactly those who could log in, even if somebody is missing there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_opens_for_those_who_could_log_in() {
-    let (pair, _turn) = fixture::alone().await;
-    let blue = Stage::set(&pair.blue, &["app", "only_blue"]).await;
-    let green = Stage::set(&pair.green, &["only_green"]).await;
-    let (app, only_green) = (&blue.roles[0], &green.roles[0]);
-    green.session.batch(&format!("CREATE ROLE {app} LOGIN")).await.unwrap();
-    for _ in 0..2 {
-        let forbidden = fence::forbid(&green.session, "r", &exceptions()).await.unwrap();
-        assert!(forbidden.roles.contains(app) && forbidden.roles.contains(only_green), "{forbidden:?}");
-    }
-    let closed = fence::close(&blue.session, "r", &exceptions(), LONG).await.unwrap();
-    assert_eq!(code(fence::open(&green.session, &closed.decision).await), Code::Refused);
-    let decision = fence::decide(&blue.session, "r").await.unwrap();
-    for _ in 0..2 {
-        let opened = fence::open(&green.session, &decision).await.unwrap();
-        assert!(opened.opened.contains(app) && opened.missing.contains(&blue.roles[1]), "{opened:?}");
-    }
-    assert!(green.can_log_in(app).await && !green.can_log_in(only_green).await);
-    assert!(!blue.can_log_in(app).await);
-    green.session.batch(&format!("DROP ROLE {app}")).await.unwrap();
-    fence::open(&blue.session, &decision).await.unwrap();
-    blue.strike().await;
-    green.strike().await;
 }
