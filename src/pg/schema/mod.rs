@@ -74,8 +74,8 @@ const LOOKS: Patience = Patience { every: Duration::from_millis(20), deadline: D
 /// passwords). Values of settings with a dot in their names may be secrets of applications and are shown as a digest.
 ///
 /// # Errors
-/// `pg_sql` 55P03 while somebody locks a table exclusively for longer than the session's `lock_timeout`: printing an index,
-/// a check or a view opens its tables.
+/// `pg_sql` 55P03 while somebody locks a table exclusively for longer than the session's `lock_timeout`: printing an
+/// index, a check or a view opens its tables.
 pub async fn fingerprint(session: &Session) -> Result<Vec<Object>> {
     read(session, CATALOG).await
 }

@@ -71,13 +71,18 @@ fn no_secret_was_written(kept: &Path, stdout: &[u8], stderr: &[u8]) {
     let mut written = vec![("stdout".to_owned(), stdout.to_vec()), ("stderr".to_owned(), stderr.to_vec())];
     let is_written_by_pgrun = |path: &Path| {
         let text = path.to_string_lossy();
-        text.contains("/home/") || text.contains("/stage/") || text.contains("/log/")
+        let folders = ["/home/", "/stage/", "/log/", "/pg_stat/pg_stat_statements"];
+        folders.iter().any(|folder| text.contains(folder))
     };
     for path in files(kept).into_iter().filter(|path| is_written_by_pgrun(path)) {
         written.push((path.display().to_string(), std::fs::read(&path).unwrap()));
     }
     let logs = written.iter().filter(|(name, _)| name.contains("/log/")).count();
-    assert!(logs >= 2, "the servers' logs are searched too");
+    let statements = written.iter().filter(|(name, _)| name.contains("pg_stat_statements")).count();
+    assert!(logs >= 2 && statements >= 2, "both servers' logs and pg_stat_statements are searched too");
+    let shown = succeed(pgrun(&kept.join("home")).args(["show", "rehearsed-stage", "--json"]));
+    assert!(shown.stdout.windows(7).any(|window| window == b"open GR"), "the whole run is shown");
+    written.push(("pgrun show --json".to_owned(), shown.stdout));
     for password in &passwords {
         for form in forms(password) {
             for (name, bytes) in &written {
