@@ -123,6 +123,13 @@ impl Aws {
         Ok(self.clients().await?.endpoint.clone())
     }
 
+    /// Where requests go, in words; none before the first one.
+    pub(super) fn place(&self) -> Option<String> {
+        let clients = self.0.clients.get()?;
+        let endpoint = clients.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
+        Some(format!("region {}{endpoint}", clients.region))
+    }
+
     pub(super) fn redactor(&self) -> &Redactor {
         &self.0.redactor
     }

@@ -89,6 +89,10 @@ impl Call<'_> {
         let error = match code {
             Code::AwsDenied => error.hint(format!("allow `{}:{}` for these credentials", self.service, self.action)),
             Code::AwsCredentials => error.hint(LOG_IN),
+            Code::AwsNotFound => match self.aws.place() {
+                Some(place) => error.hint(format!("this is {place}; check the name, AWS_REGION and AWS_PROFILE")),
+                None => error,
+            },
             _ => error,
         };
         error.detail("aws_code", aws_code)

@@ -79,7 +79,7 @@ const IDENTITY: Check = Check {
     id: "replica_identity",
     verdict: "stop",
     from: 0,
-    text: "UPDATE and DELETE fail at once, in production, when the publication is made",
+    text: "no primary key: UPDATE and DELETE fail at once, in production, when it is published",
     hint: "add a primary key, or ALTER TABLE .. REPLICA IDENTITY USING INDEX, or FULL",
     sql: "SELECT format('%I.%I', t.schema, t.name) FROM unnest($1::text[], $2::text[]) t(schema, name)",
 };

@@ -11,6 +11,7 @@ mod copies;
 mod crash;
 mod errors;
 mod life;
+mod refusals;
 mod secrets;
 mod seeds;
 mod server;
