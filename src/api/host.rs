@@ -13,6 +13,7 @@ use super::{
     operator::{Answer, Notice, Operator, Question},
     stage::Stage,
     stop::Stop,
+    trial::Trial,
     undo::UndoStack,
 };
 use crate::{
@@ -52,10 +53,23 @@ pub struct Parts {
     pub aws: aws::Settings,
     /// The stage, in a rehearsal.
     pub stage: Option<Arc<Stage>>,
+    /// What the script is run for.
+    pub purpose: Purpose,
+}
+
+/// What a script is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To do what it says.
+    Work,
+    /// To follow its journal as far as that leads, and do nothing.
+    Replay,
 }
 
 struct Inner {
     parts: Parts,
+    trial: Trial,
+    asked: Mutex<Option<Key>>,
     undo: UndoStack,
     seen: Mutex<BTreeSet<Key>>,
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
@@ -70,6 +84,8 @@ impl Host {
         let inner = Inner {
             aws,
             parts,
+            trial: Trial::from_env(),
+            asked: Mutex::default(),
             undo: UndoStack::default(),
             seen: Mutex::new(BTreeSet::new()),
             limits: Mutex::default(),
@@ -117,6 +133,42 @@ impl Host {
     #[must_use]
     pub fn stage(&self) -> Option<&Stage> {
         self.inner.parts.stage.as_deref()
+    }
+
+    /// True when the script is only followed, as far as its journal leads.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.inner.parts.purpose == Purpose::Replay
+    }
+
+    /// True when every body and every undo clause is to run twice.
+    #[must_use]
+    pub fn is_twice(&self) -> bool {
+        self.inner.trial.twice
+    }
+
+    /// True when phases have no deadlines.
+    #[must_use]
+    pub fn ignores_deadlines(&self) -> bool {
+        self.inner.trial.no_deadlines
+    }
+
+    /// The frame in which scripts begin.
+    #[must_use]
+    pub fn root(&self) -> Frame {
+        let root = Frame::default();
+        if self.is_replay() { root.rewinding() } else { root }
+    }
+
+    /// The script asked for something that the journal does not hold: there a replay ends.
+    pub fn asks(&self, key: &Key) {
+        lock(&self.inner.asked).get_or_insert_with(|| key.clone());
+    }
+
+    /// Where a replay ended.
+    #[must_use]
+    pub fn asked(&self) -> Option<Key> {
+        lock(&self.inner.asked).clone()
     }
 
     /// The undo clauses of finished steps.

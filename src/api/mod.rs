@@ -22,6 +22,7 @@ mod reads;
 mod secrets;
 pub mod stage;
 pub mod stop;
+pub mod trial;
 mod types;
 pub mod undo;
 pub mod words;
@@ -29,10 +30,11 @@ pub mod words;
 use rhai::Engine;
 
 pub use function::{Call, Effect, Function, Module};
-pub use host::{Host, Parts};
+pub use host::{Host, Parts, Purpose};
 pub use language::absence;
 pub use operator::{Answer, Notice, Operator, Question};
 pub use stop::Stop;
+pub use words::back;
 
 /// Every module that scripts can use.
 pub const MODULES: &[&Module] = &[
@@ -52,7 +54,7 @@ pub const MODULES: &[&Module] = &[
 /// Teaches an engine the whole language.
 pub fn register(engine: &mut Engine, host: &Host) {
     // Where every script begins; modules that are loaded on the way begin here too.
-    engine.set_default_tag(frame::Frame::default().tag());
+    engine.set_default_tag(host.root().tag());
     types::register(engine);
     language::register_replacements(engine);
     Module::register_all(MODULES, engine, host);

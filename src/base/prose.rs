@@ -48,6 +48,13 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// A word that a POSIX shell reads back as it is.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{count, nearest, ticked_list};

@@ -28,6 +28,10 @@ Exit codes: 0 done, 1 failed (can be resumed), 2 usage, 3 refused, 75 waits for 
 pub(super) enum Command {
     /// Take a run up again where it stopped
     Resume(ResumeArgs),
+    /// Undo a run, newest step first
+    Undo(UndoArgs),
+    /// End a run for good: what it made stays, its targets are free
+    Abandon(AbandonArgs),
     /// Find mistakes in runbooks without running them
     Check(CheckArgs),
     /// List runs
@@ -57,6 +61,9 @@ pub(super) struct RunArgs {
     /// The run's id
     #[arg(long, value_name = "ID")]
     pub(super) run_id: Option<String>,
+    /// The run that this one goes on from: its targets pass over
+    #[arg(long, value_name = "RUN")]
+    pub(super) continues: Option<String>,
     #[command(flatten)]
     pub(super) gates: GateArgs,
 }
@@ -83,7 +90,48 @@ pub(super) struct ResumeArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
     #[command(flatten)]
+    pub(super) decide: DecideArgs,
+    /// Go on with the runbook as its files are now, if that replays over the journal
+    #[arg(long)]
+    pub(super) adopt: bool,
+    #[command(flatten)]
     pub(super) gates: GateArgs,
+}
+
+/// What a person says about steps.
+#[derive(Args)]
+pub(super) struct DecideArgs {
+    /// What an unknown or failed step counts as: retry, done, done:JSON, skip or undo
+    #[arg(long, value_name = "STEP=DECISION")]
+    pub(super) decide: Vec<String>,
+    /// The reason of a decision
+    #[arg(long, value_name = "TEXT")]
+    pub(super) why: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct UndoArgs {
+    /// The run's id, a part of it, or `last`
+    pub(super) run: String,
+    /// The last step to be undone; all of them where it is not given
+    #[arg(long, value_name = "STEP")]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) decide: DecideArgs,
+    /// A parameter that held a password, given again
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) gates: GateArgs,
+}
+
+#[derive(Args)]
+pub(super) struct AbandonArgs {
+    /// The run's id, a part of it, or `last`
+    pub(super) run: String,
+    /// The reason
+    #[arg(long, value_name = "TEXT")]
+    pub(super) why: String,
 }
 
 #[derive(Args)]

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value as Json, json};
 
-use super::{args, ui::Ui};
+use super::{args, command_in, ui::Ui};
 use crate::{
     base::{Config, Result, prose, span},
-    journal::{RunFolder, RunState, Status, StepState, key_text},
+    journal::{Fault, RunFolder, RunState, Status, StepState, key_text},
 };
 
 /// `pgrun runs`
@@ -103,12 +103,13 @@ fn word(folder: &RunFolder, id: &str, state: &RunState) -> &'static str {
 
 /// What a stopped run waits for.
 fn waiting(state: &RunState) -> Json {
-    if state.status == Status::Done {
+    if state.status.is_over() {
         return Json::Null;
     }
     let open = state.gates.iter().find(|(_, gate)| gate.answer.is_none());
     let stopped = state.stopped.as_ref();
-    let hinted = stopped.filter(|fault| fault.code == "needs_answer").and_then(|fault| fault.hint.clone());
+    let waits = |fault: &&Fault| ["needs_answer", "step_unknown"].contains(&fault.code.as_str());
+    let hinted = stopped.filter(waits).and_then(|fault| command_in(fault.hint.as_deref()?));
     let text = open.map(|(_, gate)| gate.text.clone()).or_else(|| stopped.map(|fault| fault.message.clone()));
     let command = hinted.unwrap_or_else(|| state.command(None));
     json!({ "gate": open.map(|(name, _)| name), "text": text, "command": command })

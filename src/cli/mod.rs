@@ -50,6 +50,8 @@ fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
             }
         },
         Some(Command::Resume(resume)) => runbook::resume(ui, config, &resume),
+        Some(Command::Undo(undo)) => runbook::undo(ui, config, &undo),
+        Some(Command::Abandon(abandon)) => runbook::abandon(ui, config, &abandon),
         Some(Command::Check(check)) => runbook::check(ui, config, &check),
         Some(Command::Runs(runs)) => exit::of(ui, list::runs(ui, config, &runs)),
         Some(Command::Show(show)) => exit::of(ui, list::show(ui, config, &show)),
@@ -62,6 +64,11 @@ fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
 fn run_lab(ui: &Ui, config: &Config, args: &lab::LabArgs) -> Result<()> {
     let mut out = ui.data();
     runbook::runtime()?.block_on(lab::run(args, config, &mut out))
+}
+
+/// The command at the end of a hint: "look at its target, then say what is true: pgrun resume ..".
+fn command_in(hint: &str) -> Option<String> {
+    hint.find("pgrun ").map(|at| hint[at..].to_owned())
 }
 
 /// True when a person can be asked here.

@@ -15,8 +15,7 @@ use crate::{
     aws,
     base::{Code, Config, Error, Map, Result, Secret, Value, clock, prose},
     engine::{
-        Settings,
-        params::Values,
+        Begin, Settings,
         run::{self, Refusal},
     },
     fail,
@@ -117,7 +116,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
         },
         stage: Some(stage.clone()),
     };
-    let ended = run::start(&settings, &script, &Values::default(), Some("stage".into()));
+    let ended = run::start(&settings, &script, Begin { id: Some("stage".into()), ..Begin::default() });
     let closed = runtime.block_on(lab.shutdown());
     runtime.shutdown_background();
     let (failure, exit) = match ended {
@@ -134,6 +133,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
             remove(&folder)?;
             return Err(match refusal {
                 Refusal::Error(error) => error,
+                Refusal::Diagnosis(diagnosis) => diagnosis.error,
                 Refusal::Findings(findings, sources) => {
                     runbook::show_findings(ui, &findings, &sources);
                     Error::new(Code::CheckFailed, "the rehearsal's script has mistakes")

@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, fmt::Write, path::Path, sync::Arc};
 
 use serde_json::json;
 
-use super::{args, exit, has_terminal, signal, ui::Ui};
+use super::{args, command_in, exit, has_terminal, signal, ui::Ui};
 use crate::{
     api::Stop,
     base::{Code, Config, Error, Result, prose},
     engine::{
-        Diagnosis, Outcome, Settings, check as checking,
+        Begin, Decisions, Diagnosis, Outcome, Resume, Settings, Undo, check as checking,
         params::Values,
         run::{self, Refusal},
     },
     fail,
-    journal::{Status, sources::Sources},
+    journal::{Decision, RunFolder, Status, sources::Sources},
 };
 
 /// `pgrun FILE.rhai`
@@ -29,18 +29,79 @@ pub(super) fn run(ui: &Ui, config: &Config, file: &Path, args: &args::RunArgs) -
     if let Err(error) = { read }() {
         return exit::of(ui, Err(error));
     }
-    with_settings(ui, config, &args.gates, |settings| run::start(settings, file, &values, args.run_id.clone()))
+    let begin = Begin { values, id: args.run_id.clone(), continues: args.continues.clone() };
+    with_settings(ui, config, &args.gates, |settings| run::start(settings, file, begin))
 }
 
 /// `pgrun resume RUN`
 pub(super) fn resume(ui: &Ui, config: &Config, args: &args::ResumeArgs) -> u8 {
-    let mut values = Values::default();
-    for set in &args.set {
-        if let Err(error) = values.set(set) {
-            return exit::of(ui, Err(error));
-        }
+    let read = || Ok(Resume { values: values(&args.set)?, decisions: decisions(&args.decide)?, adopt: args.adopt });
+    match { read }() {
+        Ok(resume) => with_settings(ui, config, &args.gates, |settings| run::resume(settings, &args.run, &resume)),
+        Err(error) => exit::of(ui, Err(error)),
     }
-    with_settings(ui, config, &args.gates, |settings| run::resume(settings, &args.run, &values))
+}
+
+/// `pgrun undo RUN`
+pub(super) fn undo(ui: &Ui, config: &Config, args: &args::UndoArgs) -> u8 {
+    let read = || {
+        let is_undone = RunFolder::new(&config.home).is_undone(&args.run)?;
+        let undo = Undo { values: values(&args.set)?, decisions: decisions(&args.decide)?, to: args.to.clone() };
+        Ok((is_undone, undo))
+    };
+    match { read }() {
+        Ok((true, _)) => {
+            ui.remark(&format!("the run {} is undone already", args.run));
+            exit::DONE
+        }
+        Ok((false, undo)) => with_settings(ui, config, &args.gates, |settings| run::undo(settings, &args.run, &undo)),
+        Err(error) => exit::of(ui, Err(error)),
+    }
+}
+
+/// `pgrun abandon RUN --why ..`
+pub(super) fn abandon(ui: &Ui, config: &Config, args: &args::AbandonArgs) -> u8 {
+    if args.why.trim().is_empty() {
+        return exit::of(ui, Err(fail!(Code::Usage, "giving a run up needs its reason: --why \"..\"")));
+    }
+    let gates = args::GateArgs { answer: vec![], yes: false, non_interactive: true };
+    with_settings(ui, config, &gates, |settings| Ok(run::abandon(settings, &args.run, &args.why)?))
+}
+
+fn values(sets: &[String]) -> Result<Values> {
+    let mut values = Values::default();
+    sets.iter().try_for_each(|set| values.set(set))?;
+    Ok(values)
+}
+
+fn decisions(given: &args::DecideArgs) -> Result<Decisions> {
+    let about = given.decide.iter().map(|given| decision(given)).collect::<Result<_>>()?;
+    Ok(Decisions { about, why: given.why.clone() })
+}
+
+/// `STEP=retry|done|done:JSON|skip|undo`; a step's name may hold `=` itself.
+fn decision(given: &str) -> Result<(String, Decision)> {
+    let wanted =
+        || fail!(Code::Usage, "got `--decide {given}`, wanted `--decide 'STEP=retry|done|done:JSON|skip|undo'`");
+    let word = |text: &str| match text.split_once(':') {
+        None => match text {
+            "retry" => Some(Ok(Decision::Retry)),
+            "done" => Some(Ok(Decision::Done(serde_json::Value::Null))),
+            "skip" => Some(Ok(Decision::Skip)),
+            "undo" => Some(Ok(Decision::Undo)),
+            _ => None,
+        },
+        Some(("done", json)) => Some(
+            serde_json::from_str(json)
+                .map(Decision::Done)
+                .map_err(|error| fail!(Code::Usage, "got `done:{json}`, wanted a step's value as JSON: {error}")),
+        ),
+        Some(_) => None,
+    };
+    let splits = given.match_indices('=').map(|(at, _)| (&given[..at], &given[at + 1..]));
+    let mut read = splits.filter_map(|(step, rest)| word(rest).map(|decision| (step, decision)));
+    let (step, decision) = read.next().ok_or_else(wanted)?;
+    Ok((step.to_owned(), decision?))
 }
 
 fn with_settings(
@@ -74,6 +135,10 @@ fn with_settings(
     let code = match work(&settings) {
         Ok(outcome) => conclude(&ui, &stop, &outcome),
         Err(Refusal::Error(error)) => exit::of(&ui, Err(error)),
+        Err(Refusal::Diagnosis(diagnosis)) => {
+            ui.error(&diagnosis);
+            exit::code(&diagnosis.error, stop.signal())
+        }
         Err(Refusal::Findings(findings, sources)) => {
             show_findings(&ui, &findings, &sources);
             exit::USAGE
@@ -95,8 +160,16 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
     let Some(failure) = &outcome.failure else {
-        ui.finished(&outcome.run, &outcome.head);
-        return exit::DONE;
+        return match outcome.status {
+            Status::Paused => {
+                ui.stopped(outcome.status, &outcome.head, &outcome.command);
+                exit::PAUSED
+            }
+            status => {
+                ui.finished(status, &outcome.run, &outcome.head);
+                exit::DONE
+            }
+        };
     };
     let exit = exit::code(&failure.error, stop.signal());
     ui.error(failure);
@@ -105,6 +178,7 @@ fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
     }
     let command = match failure.error.code() {
         Code::NeedsAnswer => failure.error.hint_text().map(str::to_owned),
+        Code::StepUnknown => failure.error.hint_text().and_then(command_in),
         _ => None,
     };
     ui.stopped(outcome.status, &outcome.head, command.as_deref().unwrap_or(&outcome.command));

@@ -115,9 +115,9 @@ impl Ui {
         if error.use_stderr() { self.error_text(&text) } else { self.print(&text) }
     }
 
-    pub(super) fn finished(&self, run: &str, head: &str) {
+    pub(super) fn finished(&self, status: Status, run: &str, head: &str) {
         let green = bold(AnsiColor::Green);
-        self.remark(&format!("{green}done{green:#}  run {run}  head {}", short(head)));
+        self.remark(&format!("{green}{}{green:#}  run {run}  head {}", status.name(), short(head)));
     }
 
     /// The last line is the command that goes on.
@@ -264,6 +264,7 @@ impl Operator for Ui {
                     How::Ran | How::Looked => span::duration_text(took),
                     How::Checked => "was done already".to_owned(),
                     How::Verified => format!("verified, {}", span::duration_text(took)),
+                    How::Decided | How::Skipped => "decided by a person".to_owned(),
                 };
                 self.step_line(depth, "✓", AnsiColor::Green, &name, &note);
             }

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod calls;
+mod changes;
 pub mod check;
 pub mod diagnostic;
 pub mod library;
@@ -12,4 +13,4 @@ pub mod run;
 mod scan;
 
 pub use diagnostic::Diagnosis;
-pub use run::{Outcome, Settings, resume, start};
+pub use run::{Begin, Decisions, Outcome, Resume, Settings, Undo, abandon, resume, start, undo};

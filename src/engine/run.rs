@@ -1,20 +1,23 @@
 //! Starting and resuming a run: one path from texts and parameters to an outcome.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use rhai::Scope;
+use rhai::{Engine, Scope};
 
 use super::{
-    build,
+    build, changes,
     check::{self, Finding, Loaded},
     diagnostic::Diagnosis,
-    params::Values,
+    params::{Given, Values},
 };
 use crate::{
-    api::{Host, Notice, Operator, Parts, Stop, stage::Stage},
+    api::{Answer, Host, Notice, Operator, Parts, Purpose, Question, Stop, back, bridge, stage::Stage},
     base::{Code, Config, Error, Kind, Redactor, Result, prose},
     fail,
-    journal::{Run, RunFolder, Status, run::NewRun, sources::Sources},
+    journal::{
+        Decision, Key, Run, RunFolder, RunState, Status, StepRecord, StepState, Wish, event::RunStarted, key_text,
+        run::NewRun, sources::Sources,
+    },
 };
 
 /// Stack of the script's thread: 512 nested calls in a release build, 64 in a debug build with room to spare.
@@ -57,58 +60,251 @@ pub struct Outcome {
     pub failure: Option<Diagnosis>,
 }
 
+/// What a new run is given besides its runbook.
+#[derive(Default)]
+pub struct Begin {
+    /// Parameters.
+    pub values: Values,
+    /// The wanted id, or none for one of pgrun's own.
+    pub id: Option<String>,
+    /// The run that this one goes on from: its claims pass over.
+    pub continues: Option<String>,
+}
+
 /// Begins a new run.
 ///
 /// # Errors
 /// Everything that is found before the run exists: nothing was done.
-pub fn start(
-    settings: &Settings,
-    path: &std::path::Path,
-    values: &Values,
-    id: Option<String>,
-) -> Result<Outcome, Refusal> {
+pub fn start(settings: &Settings, path: &Path, begin: Begin) -> Result<Outcome, Refusal> {
     let loaded = check::load(path, &settings.checking_host())?;
     refuse_findings(&loaded)?;
-    let given = values.check(&loaded.declaration, &settings.redactor)?;
+    let given = begin.values.check(&loaded.declaration, &settings.redactor)?;
     let new = NewRun {
-        id,
+        id: begin.id,
         runbook: path.to_string_lossy().into_owned(),
         main: loaded.main.clone(),
         sources: loaded.sources.clone(),
         params: given.journal,
         secret_params: given.secret,
+        continues: begin.continues,
     };
     let run = RunFolder::new(&settings.config.home).create(new, settings.redactor.clone())?;
-    settings.operator.tell(Notice::Warned(format!("run {}", run.id())));
+    settings.tell(format!("run {}", run.id()));
     Ok(execute(settings, &run, &loaded.main, &loaded.sources, given.script))
 }
 
-/// Takes a run up again, with the texts and parameters it began with.
+/// What a person decided about steps.
+#[derive(Default)]
+pub struct Decisions {
+    /// What steps count as, by name.
+    pub about: Vec<(String, Decision)>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// How a run is taken up again.
+#[derive(Default)]
+pub struct Resume {
+    /// Parameters that held a password, given again.
+    pub values: Values,
+    /// What steps count as.
+    pub decisions: Decisions,
+    /// The run goes on with the texts as the files are now.
+    pub adopt: bool,
+}
+
+/// How a run is undone.
+#[derive(Default)]
+pub struct Undo {
+    /// Parameters that held a password, given again.
+    pub values: Values,
+    /// What failed undos count as.
+    pub decisions: Decisions,
+    /// The last step to be undone, by name; all of them where there is none.
+    pub to: Option<String>,
+}
+
+/// Takes a run up again, with the texts and parameters it began with, or with changed texts that replay over its
+/// journal.
 ///
 /// # Errors
 /// Everything that is found before the run goes on: the journal is as it was.
-pub fn resume(settings: &Settings, name: &str, values: &Values) -> Result<Outcome, Refusal> {
-    let folder = RunFolder::new(&settings.config.home);
-    let run = folder.open(name, settings.redactor.clone())?;
-    let started = run.look(|state| state.started.clone());
-    let started = started.ok_or_else(|| fail!(Code::Internal, "an opened run without a first record"))?;
-    let main = &started.main;
-    let loaded = check::check_sources(main, run.sources(), &settings.checking_host());
-    refuse_findings(&loaded)?;
-    let values = values.of_run(run.id(), &started.params, &started.secret_params)?;
-    let given = values.check(&loaded.declaration, &settings.redactor)?;
+pub fn resume(settings: &Settings, name: &str, resume: &Resume) -> Result<Outcome, Refusal> {
+    let run = RunFolder::new(&settings.config.home).open(name, Wish::Resume, settings.redactor.clone())?;
+    let decided = decided(&run, &resume.decisions)?;
+    let taken = Taken::of(settings, &run, &resume.values)?;
+    let now = changes::look(settings, &run);
+    let (loaded, given) = if resume.adopt {
+        let now = now?;
+        refuse_findings(&now.loaded)?;
+        let given = taken.values.check(&now.loaded.declaration, &settings.redactor)?;
+        changes::prove(settings, &run, &now.loaded, &given)?;
+        settings.tell(format!("the changed runbook replays over the journal:\n{}", now.diff.trim_end()));
+        (now.loaded, given)
+    } else {
+        if let Ok(now) = now
+            && !now.diff.is_empty()
+        {
+            settings.tell(format!(
+                "the runbook was changed since; the run goes on with the text it began with (`--adopt` takes the new \
+                 one):\n{}",
+                now.diff.trim_end()
+            ));
+        }
+        (taken.loaded, taken.given)
+    };
     run.resume()?;
-    settings.operator.tell(Notice::Warned(format!("run {} (resumed)", run.id())));
-    let sources = run.sources().clone();
-    Ok(execute(settings, &run, main, &sources, given.script))
+    if resume.adopt {
+        run.adopt(&loaded.sources)?;
+    }
+    for (key, decision, why) in decided {
+        run.decide(&key, decision, &why)?;
+    }
+    settings.tell(format!("run {} (resumed)", run.id()));
+    Ok(execute(settings, &run, &loaded.main, &loaded.sources, given.script))
+}
+
+/// The decisions with their steps; each must be about a step that waits for one.
+fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Decision, String)>> {
+    if decisions.about.is_empty() {
+        return Ok(vec![]);
+    }
+    let Some(why) = decisions.why.clone().filter(|why| !why.trim().is_empty()) else {
+        return Err(fail!(Code::Usage, "a decision needs its reason: --why \"..\""));
+    };
+    let find = |state: &RunState, (name, decision): &(String, Decision)| {
+        let key = state.find_step(name)?;
+        let word = match state.step(&key) {
+            Some(step) if step.caught => "failed, and the run went on",
+            Some(step) => match step.state {
+                StepState::Begun | StepState::Failed(_) | StepState::Undoing(_) | StepState::UndoFailed(..) => {
+                    return Ok((key, decision.clone(), why.clone()));
+                }
+                _ => step.state.name(),
+            },
+            None => "not begun",
+        };
+        Err(fail!(Code::Usage, "the step `{}` is {word}: there is nothing to decide", key_text(&key))
+            .hint(format!("`pgrun show {}` lists the steps", run.id())))
+    };
+    run.look(|state| decisions.about.iter().map(|given| find(state, given)).collect())
+}
+
+/// Undoes a run: newest step first, down to the step `to` or as a whole. The script is followed over its journal to find
+/// the undo clauses; nothing is done before a person has seen what will be.
+///
+/// # Errors
+/// Everything that is found before the first undo: the journal is as it was.
+pub fn undo(settings: &Settings, name: &str, undo: &Undo) -> Result<Outcome, Refusal> {
+    let run = RunFolder::new(&settings.config.home).open(name, Wish::Undo, settings.redactor.clone())?;
+    let to = undo.to.as_ref().map(|to| run.look(|state| state.find_step(to))).transpose()?;
+    let decided = decided(&run, &undo.decisions)?;
+    let taken = Taken::of(settings, &run, &undo.values)?;
+    let host = settings.host(Some(run.clone()), taken.given.script, Purpose::Replay);
+    let undone = on_script_thread(|| {
+        let engine = build::engine(&host, Arc::new(taken.loaded.sources.clone()));
+        follow(&engine, &taken.loaded.main, &taken.loaded.sources)?;
+        let plan = back::plan(&host, to.as_ref())?;
+        agree(&host, &run, &plan)?;
+        run.begin_undo(to.clone())?;
+        decided.into_iter().try_for_each(|(key, decision, why)| run.decide(&key, decision, &why))?;
+        Ok(back::carry_out(&host, &engine, &plan).map_err(Diagnosis::from))
+    });
+    let ended = undone?;
+    let concluded = match &ended {
+        Ok(()) => run.end_undo().and_then(|()| match &to {
+            None => Ok(()),
+            Some(to) => run.stop(Status::Paused, &undone_to(to)),
+        }),
+        Err(diagnosis) => conclude(&run, &diagnosis.error),
+    };
+    Ok(outcome(&run, ended.err().or_else(|| concluded.err().map(Into::into))))
+}
+
+fn undone_to(to: &Key) -> Error {
+    let step = key_text(to);
+    fail!(Code::NeedsAnswer, "everything since `{step}` is undone, `{step}` included; resumed, it is done anew")
+}
+
+/// Shows what will be undone, and what will stay, and asks.
+fn agree(host: &Host, run: &Run, plan: &back::Plan) -> Result<()> {
+    let list = |head: String, names: &[String]| [&[head], names].concat().join("\n  ");
+    host.tell(Notice::Warned(match plan.undone.len() {
+        0 => "nothing is left to be undone".to_owned(),
+        count => list(format!("{} will be undone, newest first:", prose::count(count, "step")), &plan.undone),
+    }));
+    if !plan.staying.is_empty() {
+        host.tell(Notice::Warned(list("no undo clause, what they did stays:".into(), &plan.staying)));
+    }
+    let text = format!("Undo the run {}?", run.id());
+    let question = Question { gate: "undo".into(), text, shows: None, type_name: None, is_pause: false };
+    let command = run.look(|state| state.command(None));
+    match host.ask(&question) {
+        (Answer::Yes(_), _) => Ok(()),
+        (Answer::No, _) => Err(fail!(Code::Declined, "the answer was no: nothing was undone")),
+        (Answer::Unfit(given), _) => Err(fail!(Code::Usage, "got `--answer undo={given}`, wanted `--answer undo=yes`")),
+        (Answer::Nobody, _) if host.stop().is_asked() => Err(host.stop().error()),
+        (Answer::Nobody, _) => {
+            let undo = command.replacen("pgrun resume", "pgrun undo", 1);
+            Err(fail!(Code::NeedsAnswer, "somebody has to agree to the undo").hint(format!("{undo} --yes")))
+        }
+    }
+}
+
+/// Ends a run for good. What it made stays, and its targets are free for other runs.
+///
+/// # Errors
+/// `refused` when the run is over already.
+pub fn abandon(settings: &Settings, name: &str, why: &str) -> Result<Outcome> {
+    let run = RunFolder::new(&settings.config.home).open(name, Wish::Abandon, settings.redactor.clone())?;
+    run.abandon(why)?;
+    let staying = run.look(|state| {
+        let changed = |key: &&Key| state.steps.get(*key).is_some_and(StepRecord::may_have_changed);
+        state.order.iter().filter(changed).map(|key| key_text(key)).collect::<Vec<_>>()
+    });
+    if !staying.is_empty() {
+        settings.tell(format!("what these steps did stays:\n  {}", staying.join("\n  ")));
+    }
+    Ok(outcome(&run, None))
+}
+
+/// A run that was opened, with its own texts and parameters.
+struct Taken {
+    loaded: Loaded,
+    values: Values,
+    given: Given,
+}
+
+impl Taken {
+    fn of(settings: &Settings, run: &Run, values: &Values) -> Result<Self, Refusal> {
+        let started = started(run)?;
+        let loaded = check::check_sources(&started.main, run.sources(), &settings.checking_host());
+        refuse_findings(&loaded)?;
+        let values = values.of_run(run.id(), &started.params, &started.secret_params)?;
+        let given = values.check(&loaded.declaration, &settings.redactor)?;
+        Ok(Self { loaded, values, given })
+    }
+}
+
+fn started(run: &Run) -> Result<RunStarted> {
+    let started = run.look(|state| state.started.clone());
+    started.ok_or_else(|| fail!(Code::Internal, "an opened run without a first record"))
 }
 
 /// Why a run did not begin.
 pub enum Refusal {
     /// One error.
     Error(Error),
+    /// One error with its place in the script.
+    Diagnosis(Diagnosis),
     /// What the check found, with the texts it was found in.
     Findings(Vec<Finding>, Sources),
+}
+
+impl From<Diagnosis> for Refusal {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self::Diagnosis(diagnosis)
+    }
 }
 
 impl From<Error> for Refusal {
@@ -121,12 +317,16 @@ impl Settings {
     /// A host that has no run: for reading runbooks, not for running them.
     #[must_use]
     pub fn checking_host(&self) -> Host {
-        self.host(None, rhai::Map::new())
+        self.host(None, rhai::Map::new(), Purpose::Work)
+    }
+
+    fn tell(&self, text: String) {
+        self.operator.tell(Notice::Warned(text));
     }
 
     /// A host with or without a run.
     #[must_use]
-    pub fn host(&self, run: Option<Run>, params: rhai::Map) -> Host {
+    pub fn host(&self, run: Option<Run>, params: rhai::Map, purpose: Purpose) -> Host {
         Host::new(Parts {
             runtime: self.runtime.clone(),
             run,
@@ -139,6 +339,7 @@ impl Settings {
             config: self.config.clone(),
             aws: self.aws.clone(),
             stage: self.stage.clone(),
+            purpose,
         })
     }
 }
@@ -150,29 +351,32 @@ fn refuse_findings(loaded: &Loaded) -> Result<(), Refusal> {
     Err(Refusal::Findings(loaded.findings.clone(), loaded.sources.clone()))
 }
 
-/// Runs the script on a thread with a big stack, and writes how it ended.
+/// Runs the script and writes how it ended.
 fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params: rhai::Map) -> Outcome {
-    let host = settings.host(Some(run.clone()), params);
-    let ended = std::thread::scope(|threads| {
-        let script = std::thread::Builder::new().name("script".into()).stack_size(SCRIPT_STACK_BYTES);
-        let spawned = script.spawn_scoped(threads, || interpret(&host, main, sources));
-        match spawned.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(_)) => Err(fail!(Code::Internal, "the script's thread panicked").into()),
-            Err(error) => Err(fail!(Code::Internal, "the script's thread could not be started: {error}").into()),
-        }
-    });
+    let host = settings.host(Some(run.clone()), params, Purpose::Work);
+    let ended = on_script_thread(|| interpret(&host, main, sources));
     let concluded = match &ended {
         Ok(()) => run.finish(),
         Err(diagnosis) => conclude(run, &diagnosis.error),
     };
-    let failure = match (ended, concluded) {
-        (Ok(()), Ok(())) => None,
-        (Ok(()), Err(error)) => Some(error.into()),
-        (Err(diagnosis), _) => Some(diagnosis),
-    };
+    outcome(run, ended.err().or_else(|| concluded.err().map(Into::into)))
+}
+
+fn outcome(run: &Run, failure: Option<Diagnosis>) -> Outcome {
     let (status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
     Outcome { run: run.id().to_owned(), status, head, command, failure }
+}
+
+/// Scripts run on a thread with a big stack.
+pub(super) fn on_script_thread<T: Send>(work: impl FnOnce() -> Result<T, Diagnosis> + Send) -> Result<T, Diagnosis> {
+    std::thread::scope(|threads| {
+        let script = std::thread::Builder::new().name("script".into()).stack_size(SCRIPT_STACK_BYTES);
+        match script.spawn_scoped(threads, work).map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_)) => Err(fail!(Code::Internal, "the script's thread panicked").into()),
+            Err(error) => Err(fail!(Code::Internal, "the script's thread could not be started: {error}").into()),
+        }
+    })
 }
 
 fn conclude(run: &Run, error: &Error) -> Result<()> {
@@ -187,11 +391,28 @@ fn conclude(run: &Run, error: &Error) -> Result<()> {
 
 fn interpret(host: &Host, main: &str, sources: &Sources) -> Result<(), Diagnosis> {
     let engine = build::engine(host, Arc::new(sources.clone()));
+    evaluate(&engine, main, sources)?.map_err(|raised| Diagnosis::of(&raised, main, sources))?;
+    // A script that took another way than before has left steps behind that nobody would hear of any more.
+    Ok(back::require_replay(host)?)
+}
+
+/// Follows the script over its journal, as far as that leads.
+pub(super) fn follow(engine: &Engine, main: &str, sources: &Sources) -> Result<(), Diagnosis> {
+    match evaluate(engine, main, sources)? {
+        // Nothing runs in a replay, so another error is what ended the run before.
+        Err(raised) if !bridge::is_rewound(&raised) && bridge::is_halt(&raised) => {
+            Err(Diagnosis::of(&raised, main, sources))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn evaluate(engine: &Engine, main: &str, sources: &Sources) -> Result<bridge::Script<()>, Diagnosis> {
     let text = sources.get(main).ok_or_else(|| {
         let names: Vec<&str> = sources.keys().map(String::as_str).collect();
         fail!(Code::Internal, "the runbook `{main}` is not among {}", prose::ticked_list(&names, 5))
     })?;
     let mut ast = engine.compile(text).map_err(|error| Diagnosis::of(&error.into(), main, sources))?;
     ast.set_source(main);
-    engine.run_ast_with_scope(&mut Scope::new(), &ast).map_err(|raised| Diagnosis::of(&raised, main, sources))
+    Ok(engine.run_ast_with_scope(&mut Scope::new(), &ast))
 }

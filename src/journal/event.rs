@@ -102,9 +102,74 @@ pub enum Event {
     },
     /// The runbook reached its end.
     Finished,
+    /// A person decided what an unknown or failed step, or a failed undo, counts as.
+    Decided {
+        /// What it counts as.
+        decision: Decision,
+        /// Why, in the person's words.
+        why: String,
+        /// Who decided, and from where.
+        person: Person,
+    },
+    /// A person ended the run for good. What it made stays.
+    Abandoned {
+        /// Why, in the person's words.
+        why: String,
+        /// Who, and from where.
+        person: Person,
+    },
+    /// A process began to undo the run, newest step first; the epoch grows by one.
+    UndoStarted {
+        /// The last step to be undone; none for all of them.
+        to: Option<Key>,
+        /// Who, and from where.
+        person: Person,
+    },
+    /// Everything that was to be undone is.
+    UndoFinished,
+    /// The run goes on with other texts, which replay over its journal.
+    Adopted {
+        /// SHA-256 of the text of every source, by its canonical name.
+        sources: BTreeMap<String, String>,
+        /// Who, and from where.
+        person: Person,
+    },
+}
+
+/// What a step counts as from now on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "as", content = "value", rename_all = "snake_case")]
+pub enum Decision {
+    /// It did not take effect: its body runs again. A failed undo is tried again.
+    Retry,
+    /// It is done, with this value. A failed undo is done, by hand.
+    Done(Json),
+    /// It is not needed: the script goes on with `()`.
+    Skip,
+    /// Its undo clause runs first, then it begins anew.
+    Undo,
+}
+
+impl Decision {
+    /// The word on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Done(_) => "done",
+            Self::Skip => "skip",
+            Self::Undo => "undo",
+        }
+    }
 }
 
 impl Event {
+    /// True where a process takes the run up: the epoch grows by one.
+    #[must_use]
+    pub fn begins_epoch(&self) -> bool {
+        matches!(self, Self::RunStarted(_) | Self::Resumed(_) | Self::UndoStarted { .. })
+    }
+
     /// The word in the journal's `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -127,6 +192,11 @@ impl Event {
             Self::Noted { .. } => "noted",
             Self::Stopped { .. } => "stopped",
             Self::Finished => "finished",
+            Self::Decided { .. } => "decided",
+            Self::Abandoned { .. } => "abandoned",
+            Self::UndoStarted { .. } => "undo_started",
+            Self::UndoFinished => "undo_finished",
+            Self::Adopted { .. } => "adopted",
         }
     }
 }
@@ -143,6 +213,10 @@ pub enum How {
     Checked,
     /// Its `verify` clause found the goal reached after an unknown outcome.
     Verified,
+    /// A person said so.
+    Decided,
+    /// A person said that it is not needed.
+    Skipped,
 }
 
 /// The first event's body.
@@ -160,6 +234,9 @@ pub struct RunStarted {
     pub params: Json,
     /// Parameters that hold a secret; they are asked for again on resume.
     pub secret_params: Vec<String>,
+    /// The run that this one goes on from: its claims pass over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// pgrun's version.
     pub pgrun: String,
     /// Who started it.
@@ -227,6 +304,12 @@ impl From<&Error> for Fault {
 }
 
 impl Fault {
+    /// What stands in the place of an unknown outcome once a person has said that the step is to run again.
+    #[must_use]
+    pub fn decided() -> Self {
+        Self::from(&Error::new(Code::Cancelled, "a person decided that it is to run again"))
+    }
+
     /// The error again, for a replay.
     #[must_use]
     pub fn to_error(&self) -> Error {

@@ -99,7 +99,7 @@ impl Journal for JournalFile {
         if self.broken {
             return Err(fail!(Code::JournalWrite, "the journal `{}` could not be written before", self.path.display()));
         }
-        let grows = u32::from(matches!(event, Event::RunStarted(_) | Event::Resumed(_)));
+        let grows = u32::from(event.begins_epoch());
         let prev = if self.state.seq == 0 { FIRST_PREV.to_owned() } else { self.state.head.clone() };
         let mut record = Record {
             seq: self.state.seq + 1,
@@ -204,6 +204,7 @@ mod tests {
             sources: std::collections::BTreeMap::new(),
             params: serde_json::Value::Null,
             secret_params: vec![],
+            continues: None,
             pgrun: "0".into(),
             person: Person::here(),
         };

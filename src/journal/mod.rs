@@ -19,8 +19,8 @@ pub mod run;
 pub mod sources;
 pub mod state;
 
-pub use event::{Event, Fault, How, Key, key_text};
+pub use event::{Decision, Event, Fault, How, Key, key_text};
 pub use file::{Journal, JournalFile};
 pub use record::Record;
-pub use run::{Run, RunFolder};
+pub use run::{Run, RunFolder, Wish};
 pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState, branch};

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    event::{Event, Key, Person, RunStarted},
+    event::{Decision, Event, Key, Person, RunStarted},
     file::{self, History, Journal, JournalFile},
     lock::{Claims, RunLock},
     sources::{self, Sources},
@@ -41,6 +41,8 @@ pub struct NewRun {
     pub params: Json,
     /// Names of parameters that hold a secret.
     pub secret_params: Vec<String>,
+    /// The run that this one goes on from, as its user calls it.
+    pub continues: Option<String>,
 }
 
 impl RunFolder {
@@ -60,6 +62,7 @@ impl RunFolder {
         if !fits || !id.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
             return Err(fail!(Code::Usage, "got the run id {id:?}, wanted letters, digits, `-`, `_` and `.`"));
         }
+        let continues = new.continues.as_deref().map(|name| self.find(name)).transpose()?;
         let folder = self.path(&id);
         let io = |error: std::io::Error| fail!(Code::JournalWrite, "`{}` cannot be made: {error}", folder.display());
         let runs = self.home.join("runs");
@@ -80,6 +83,7 @@ impl RunFolder {
             sources: digests,
             params: new.params,
             secret_params: new.secret_params,
+            continues,
             pgrun: env!("CARGO_PKG_VERSION").into(),
             person: Person::here(),
         };
@@ -87,8 +91,12 @@ impl RunFolder {
         Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
     }
 
-    /// Opens a run to take it up again: locked, checked, its texts loaded. Nothing is written before [`Run::resume`].
-    pub fn open(&self, name: &str, redactor: Redactor) -> Result<Run> {
+    /// Opens a run to take it up again: locked, checked, its texts loaded. Nothing is written before [`Run::resume`],
+    /// [`Run::begin_undo`] or [`Run::abandon`].
+    ///
+    /// # Errors
+    /// `refused` when the run stands where that cannot be done.
+    pub fn open(&self, name: &str, wish: Wish, redactor: Redactor) -> Result<Run> {
         let id = self.find(name)?;
         let folder = self.path(&id);
         let lock = RunLock::take(&folder.join("lock"), &id)?;
@@ -102,13 +110,26 @@ impl RunFolder {
         }
         let (journal, note) = JournalFile::open(&path, redactor)?;
         let started = journal.state().started.clone().ok_or_else(unborn)?;
-        if journal.state().status == Status::Done {
-            return Err(
-                fail!(Code::Refused, "the run `{id}` is done").hint(format!("look at it with `pgrun show {id}`"))
-            );
+        let status = journal.state().status;
+        let allowed = match wish {
+            Wish::Resume => !status.is_over() && status != Status::Undoing,
+            Wish::Undo => !matches!(status, Status::Undone | Status::Abandoned),
+            Wish::Abandon => !status.is_over(),
+        };
+        if !allowed {
+            let error = fail!(Code::Refused, "the run `{id}` is {}", is_now(status));
+            return Err(match status {
+                Status::Undoing => error.hint(format!("go on with `{}`", journal.state().command(None))),
+                _ => error.hint(format!("look at it with `pgrun show {id}`")),
+            });
         }
         let sources = sources::load(&folder.join("sources"), &started.sources)?;
         Ok(Run::new(self.clone(), id, sources, lock, journal, note))
+    }
+
+    /// True when the run is undone as a whole.
+    pub fn is_undone(&self, name: &str) -> Result<bool> {
+        Ok(self.history(&self.find(name)?)?.state.status == Status::Undone)
     }
 
     /// The id that a name means: itself, or the only run that contains it; `last` is the newest one.
@@ -173,6 +194,24 @@ impl RunFolder {
     }
 }
 
+/// What a run is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To go on.
+    Resume,
+    /// To undo it; also a run that is done.
+    Undo,
+    /// To end it for good.
+    Abandon,
+}
+
+fn is_now(status: Status) -> &'static str {
+    match status {
+        Status::Undoing => "being undone",
+        status => status.name(),
+    }
+}
+
 /// A run that this process works on. Clones share one journal.
 #[derive(Clone)]
 pub struct Run {
@@ -209,11 +248,52 @@ impl Run {
     /// # Errors
     /// `claimed` when another run has one of its targets meanwhile.
     pub fn resume(&self) -> Result<()> {
+        self.take_up(Event::Resumed(Person::here()))
+    }
+
+    /// Begins to undo an opened run, down to the step `to` or as a whole, in a new epoch.
+    ///
+    /// # Errors
+    /// `claimed` when another run has one of its targets meanwhile.
+    pub fn begin_undo(&self, to: Option<Key>) -> Result<()> {
+        self.take_up(Event::UndoStarted { to, person: Person::here() })
+    }
+
+    /// Writes that everything is undone that was to be undone; of a whole run, gives the claims back.
+    pub fn end_undo(&self) -> Result<()> {
+        self.write(&Key::new(), 0, Event::UndoFinished)?;
+        if self.look(|state| state.status == Status::Undone) {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Ends the run for good and gives its claims back. What it made stays.
+    pub fn abandon(&self, why: &str) -> Result<()> {
+        self.write(&Key::new(), 0, Event::Abandoned { why: why.to_owned(), person: Person::here() })?;
+        self.release();
+        Ok(())
+    }
+
+    /// Writes what a person decided about a step.
+    pub fn decide(&self, key: &[String], decision: Decision, why: &str) -> Result<()> {
+        let attempt = self.look(|state| state.steps.get(key).map_or(0, |step| step.attempt));
+        let event = Event::Decided { decision, why: why.to_owned(), person: Person::here() };
+        self.write(key, attempt, event)
+    }
+
+    /// Keeps changed texts and writes that the run goes on with them.
+    pub fn adopt(&self, texts: &Sources) -> Result<()> {
+        let sources = sources::keep(&self.inner.folder.path(self.id()).join("sources"), texts)?;
+        self.write(&Key::new(), 0, Event::Adopted { sources, person: Person::here() })
+    }
+
+    fn take_up(&self, event: Event) -> Result<()> {
         // A claim whose file went lost since (a power cut, a cleaned folder) might have been taken by another run.
         for target in self.look(|state| state.claims.clone()) {
-            self.inner.claims.claim(&target, self.id(), |run| self.inner.folder.is_over(run))?;
+            self.inner.claim(&target)?;
         }
-        self.write(&Key::new(), 0, Event::Resumed(Person::here()))?;
+        self.write(&Key::new(), 0, event)?;
         match &self.inner.note {
             Some(text) => self.write(&Key::new(), 0, Event::Noted { text: text.clone() }),
             None => Ok(()),
@@ -247,16 +327,20 @@ impl Run {
         if self.look(|state| state.claims.iter().any(|claimed| claimed == target)) {
             return Ok(());
         }
-        self.inner.claims.claim(target, self.id(), |run| self.inner.folder.is_over(run))?;
+        self.inner.claim(target)?;
         self.write(&Key::new(), 0, Event::Claimed { target: target.to_owned() })
     }
 
     /// Writes the last event and gives the claims back.
     pub fn finish(&self) -> Result<()> {
         self.write(&Key::new(), 0, Event::Finished)?;
+        self.release();
+        Ok(())
+    }
+
+    fn release(&self) {
         let claims = self.look(|state| state.claims.clone());
         self.inner.claims.release(self.id(), &claims);
-        Ok(())
     }
 
     /// Writes why the run stops before its end.
@@ -272,6 +356,19 @@ impl Run {
 impl RunFolder {
     /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end.
     fn is_over(&self, run: &str) -> bool {
-        !self.path(run).exists() || self.history(run).is_ok_and(|history| history.state.status == Status::Done)
+        !self.path(run).exists() || self.history(run).is_ok_and(|history| history.state.status.is_over())
+    }
+}
+
+impl Inner {
+    /// Claims a target. The claim of a run that this one continues passes over, unless a process works on that run.
+    fn claim(&self, target: &str) -> Result<()> {
+        let continues = {
+            let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            journal.state().started.as_ref().and_then(|started| started.continues.clone())
+        };
+        self.claims.claim(target, &self.id, |run| {
+            self.folder.is_over(run) || (continues.as_deref() == Some(run) && !self.folder.is_locked(run))
+        })
     }
 }

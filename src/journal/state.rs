@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::{
-    event::{Event, Fault, How, Key, RunStarted, key_text},
+    event::{Decision, Event, Fault, How, Key, RunStarted, key_text},
     record::Record,
 };
 use crate::{
-    base::{Code, Result},
+    base::{Code, Result, prose},
     fail,
 };
 
@@ -40,7 +40,12 @@ pub struct RunState {
     pub head: String,
     /// Why the run stopped, if it did.
     pub stopped: Option<Fault>,
+    /// How far the run is being undone, if it is.
+    pub undoing: Option<UndoTo>,
 }
+
+/// The last step to be undone; none for all of them.
+pub type UndoTo = Option<Key>;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +61,12 @@ pub enum Status {
     Failed,
     /// Reached its end.
     Done,
+    /// Is being undone, newest step first.
+    Undoing,
+    /// Undone as a whole.
+    Undone,
+    /// Ended for good by a person.
+    Abandoned,
 }
 
 impl Status {
@@ -68,7 +79,16 @@ impl Status {
             Self::Unknown => "unknown",
             Self::Failed => "failed",
             Self::Done => "done",
+            Self::Undoing => "undoing",
+            Self::Undone => "undone",
+            Self::Abandoned => "abandoned",
         }
+    }
+
+    /// True when the run holds nothing any more: its claims do not count.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Undone | Self::Abandoned)
     }
 }
 
@@ -87,6 +107,23 @@ pub struct StepRecord {
     pub ms: Option<u64>,
     /// True when the script caught this failure and went on: a replay fails here again without running the body.
     pub caught: bool,
+    /// The record that began what counts now.
+    pub since: u64,
+    /// True when a person decided that it is undone and then begins anew.
+    pub anew: bool,
+}
+
+impl StepRecord {
+    /// True when the step may have changed something that is not undone.
+    #[must_use]
+    pub fn may_have_changed(&self) -> bool {
+        match self.state {
+            StepState::Done { how, .. } => how != How::Looked,
+            StepState::Undoing(_) | StepState::UndoFailed(..) => true,
+            StepState::Begun | StepState::Failed(_) => self.begun,
+            StepState::Undone | StepState::Void => false,
+        }
+    }
 }
 
 /// What came of a step.
@@ -159,6 +196,8 @@ pub struct Gate {
     pub shown: String,
     /// The answer, if there is one.
     pub answer: Option<String>,
+    /// The record of the answer.
+    pub answered: u64,
 }
 
 /// The part of a key that a branch of `parallel` adds.
@@ -187,18 +226,13 @@ impl RunState {
         if starts != self.started.is_none() {
             return Err(illegal("`run_started` is the first event and only the first".into()));
         }
-        let resumes = matches!(record.event, Event::Resumed(_));
-        if record.epoch != self.epoch + u32::from(resumes || starts) {
+        if record.epoch != self.epoch + u32::from(record.event.begins_epoch()) {
             return Err(illegal(format!("the journal is in epoch {}, the record in {}", self.epoch, record.epoch)));
         }
-        match self.status {
-            Status::Running => {}
-            Status::Done => return Err(illegal("the run is done".into())),
-            stopped if !resumes => return Err(illegal(format!("the run is {} and was not resumed", stopped.name()))),
-            _ => {}
-        }
+        self.allows(&record.event).map_err(illegal)?;
         let undoes = matches!(record.event, Event::UndoIntent | Event::UndoDone | Event::UndoFailed { .. });
-        if let Some(phase) = self.phase_not_entered(&record.key, undoes) {
+        let is_free = self.undoing.is_some() || matches!(record.event, Event::Decided { .. });
+        if !is_free && let Some(phase) = self.phase_not_entered(&record.key, undoes) {
             return Err(illegal(format!("the phase `{}` is not entered", key_text(phase))));
         }
         self.apply(record).map_err(illegal)?;
@@ -206,6 +240,35 @@ impl RunState {
         self.epoch = record.epoch;
         self.head.clone_from(&record.hash);
         Ok(())
+    }
+
+    /// Whether where the run stands allows an event at all.
+    fn allows(&self, event: &Event) -> Result<(), String> {
+        let name = self.status.name();
+        match (self.status, event) {
+            (Status::Undone | Status::Abandoned, _) => Err(format!("the run is {name}")),
+            (_, Event::UndoStarted { .. }) => Ok(()),
+            (Status::Done, _) => Err("the run is done".into()),
+            (Status::Undoing, Event::Resumed(_)) => Err("the run is being undone".into()),
+            (_, Event::Resumed(_) | Event::Abandoned { .. }) => Ok(()),
+            (status, _) if self.stopped.is_some() || !matches!(status, Status::Running | Status::Undoing) => {
+                Err(format!("the run is {name} and was not resumed"))
+            }
+            (
+                Status::Undoing,
+                Event::UndoIntent
+                | Event::UndoDone
+                | Event::UndoFailed { .. }
+                | Event::UndoFinished
+                | Event::Decided { .. }
+                | Event::Claimed { .. }
+                | Event::Noted { .. }
+                | Event::Stopped { .. },
+            ) => Ok(()),
+            (Status::Undoing, _) => Err("the run is being undone".into()),
+            (_, Event::UndoFinished) => Err("the run is not being undone".into()),
+            _ => Ok(()),
+        }
     }
 
     /// A step's record, if it counts.
@@ -224,11 +287,42 @@ impl RunState {
         format!("pgrun resume {run}{answer}{sets}")
     }
 
-    /// As [`RunState::resume_command`], for this run.
+    /// The step that a text means: its whole identity, or as much of its end as no other step has.
+    pub fn find_step(&self, text: &str) -> Result<Key> {
+        let known = || self.order.iter().filter(|key| self.step(key).is_some());
+        let is_meant = |key: &&Key| {
+            let whole = key_text(key);
+            whole == text || whole.ends_with(&format!(" / {text}"))
+        };
+        if let Some(key) = known().find(|key| key_text(key) == text) {
+            return Ok(key.clone());
+        }
+        let meant: Vec<&Key> = known().filter(is_meant).collect();
+        let names: Vec<String> = meant.iter().map(|key| key_text(key)).collect();
+        match meant.as_slice() {
+            [only] => Ok((*only).clone()),
+            [] => {
+                let all: Vec<String> = known().map(|key| key_text(key)).collect();
+                let error = fail!(Code::Usage, "the run has no step `{text}`");
+                Err(match prose::nearest(text, all.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("meant `{near}`?")),
+                    None => error.hint("`pgrun show RUN` lists its steps"),
+                })
+            }
+            _ => Err(fail!(Code::Usage, "`{text}` could be {}", prose::ticked_list(&names, 5))),
+        }
+    }
+
+    /// As [`RunState::resume_command`], for this run; of a run that is being undone, the command that goes on with that.
     #[must_use]
     pub fn command(&self, answer: Option<&str>) -> String {
         let none = (String::new(), vec![]);
         let (run, secret) = self.started.as_ref().map_or(none, |it| (it.run.clone(), it.secret_params.clone()));
+        if let Some(to) = &self.undoing {
+            let to = to.as_ref().map_or_else(String::new, |to| format!(" --to {}", prose::shell_word(&key_text(to))));
+            let sets: Vec<String> = secret.iter().map(|name| format!(" --set {name}=..")).collect();
+            return format!("pgrun undo {run}{to}{}", sets.concat());
+        }
         Self::resume_command(&run, answer, &secret)
     }
 
@@ -266,12 +360,16 @@ impl RunState {
             }
             Event::Answered { gate, value, .. } => match self.gates.get_mut(gate) {
                 // A "no" may be asked again and answered anew; a "yes" counts for good.
-                Some(entry) if entry.answer.is_none() => entry.answer = (value != "no").then(|| value.clone()),
+                Some(entry) if entry.answer.is_none() => {
+                    entry.answer = (value != "no").then(|| value.clone());
+                    entry.answered = record.seq;
+                }
                 Some(_) => return Err(format!("the gate `{gate}` is answered already")),
                 None => return Err(format!("the gate `{gate}` was never shown")),
             },
             Event::Stopped { state, error } => {
                 self.status = match state.as_str() {
+                    _ if self.undoing.is_some() => Status::Undoing,
                     "paused" => Status::Paused,
                     "unknown" => Status::Unknown,
                     "failed" => Status::Failed,
@@ -281,6 +379,19 @@ impl RunState {
             }
             // A phase that failed and was caught stays entered: that is no hindrance.
             Event::Finished => self.status = Status::Done,
+            Event::Abandoned { .. } => self.status = Status::Abandoned,
+            Event::UndoStarted { to, .. } => {
+                self.undoing = Some(to.clone());
+                self.status = Status::Undoing;
+                self.stopped = None;
+            }
+            Event::UndoFinished => self.end_undo()?,
+            Event::Adopted { sources, .. } => {
+                if let Some(started) = &mut self.started {
+                    started.sources.clone_from(sources);
+                }
+            }
+            Event::Decided { decision, .. } => self.decide(record, decision)?,
             Event::Entered | Event::Left | Event::Voided { .. } => self.move_phase(record)?,
             Event::Caught => self.catch(&record.key)?,
             _ => self.move_step(record)?,
@@ -298,6 +409,68 @@ impl RunState {
             return None;
         }
         around.find(|outer| !is_entered(outer))
+    }
+
+    /// Ends an undo. After a partial one the undone steps, and the answers given since, are to come anew.
+    fn end_undo(&mut self) -> Result<(), String> {
+        let is_half_undone =
+            |step: &StepRecord| matches!(step.state, StepState::Undoing(_) | StepState::UndoFailed(..));
+        if let Some((key, _)) = self.steps.iter().find(|(_, step)| is_half_undone(step)) {
+            return Err(format!("the step `{}` is not undone yet", key_text(key)));
+        }
+        if self.undoing.take().flatten().is_none() {
+            self.status = Status::Undone;
+            return Ok(());
+        }
+        self.status = Status::Running;
+        let mut since = u64::MAX;
+        for (key, step) in self.steps.iter_mut().filter(|(_, step)| step.state == StepState::Undone) {
+            since = since.min(step.since);
+            step.state = StepState::Void;
+            for end in 1..key.len() {
+                if let Some(phase) = self.phases.get_mut(&key[..end]) {
+                    phase.state = PhaseState::Void;
+                }
+            }
+        }
+        for gate in self.gates.values_mut().filter(|gate| gate.answered > since) {
+            gate.answer = None;
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, record: &Record, decision: &Decision) -> Result<(), String> {
+        let name = key_text(&record.key);
+        let Some(step) = self.steps.get_mut(&record.key) else {
+            return Err(format!("the step `{name}` is not begun"));
+        };
+        let state = match (&step.state, decision) {
+            (StepState::Failed(_), _) if step.caught => return Err(format!("the run went on after `{name}` failed")),
+            (StepState::Begun, _) if step.epoch == record.epoch => {
+                return Err(format!("the step `{name}` is running"));
+            }
+            (StepState::Begun | StepState::Failed(_), Decision::Retry) => StepState::Failed(Fault::decided()),
+            (StepState::Begun | StepState::Failed(_), Decision::Done(value)) => {
+                StepState::Done { value: value.clone(), how: How::Decided }
+            }
+            (StepState::Begun | StepState::Failed(_), Decision::Skip) => {
+                StepState::Done { value: Json::Null, how: How::Skipped }
+            }
+            (StepState::Begun | StepState::Failed(_), Decision::Undo) => StepState::Undoing(None),
+            (StepState::Undoing(value) | StepState::UndoFailed(value, _), Decision::Retry | Decision::Undo) => {
+                StepState::Undoing(value.clone())
+            }
+            (StepState::Undoing(_) | StepState::UndoFailed(..), Decision::Done(_) | Decision::Skip) => {
+                match step.anew {
+                    true => StepState::Void,
+                    false => StepState::Undone,
+                }
+            }
+            (state, _) => return Err(format!("the step `{name}` is {}", state.name())),
+        };
+        step.anew |= matches!((&state, &step.state), (StepState::Undoing(_), StepState::Begun | StepState::Failed(_)));
+        step.state = state;
+        Ok(())
     }
 
     fn move_phase(&mut self, record: &Record) -> Result<(), String> {
@@ -336,7 +509,9 @@ impl RunState {
         }
         let before = self.steps.get(&record.key);
         let is_new = before.is_none();
-        let was_begun = before.is_some_and(|step| step.begun && !matches!(step.state, StepState::Void));
+        let is_fresh = before.is_none_or(|step| step.state == StepState::Void);
+        let anew = before.is_some_and(|step| step.anew) && !is_fresh;
+        let was_begun = before.is_some_and(|step| step.begun) && !is_fresh;
         let begun = was_begun || matches!(record.event, Event::Intent);
         let attempt = before.map_or(0, |step| step.attempt);
         let old = before.map(|step| &step.state);
@@ -377,6 +552,7 @@ impl RunState {
             (Event::UndoIntent, Some(StepState::Undoing(value) | StepState::UndoFailed(value, _))) => {
                 (StepState::Undoing(value.clone()), None)
             }
+            (Event::UndoDone, Some(StepState::Undoing(_))) if anew => (StepState::Void, None),
             (Event::UndoDone, Some(StepState::Undoing(_))) => (StepState::Undone, None),
             (Event::UndoFailed { error }, Some(StepState::Undoing(value))) => {
                 (StepState::UndoFailed(value.clone(), error.clone()), None)
@@ -390,7 +566,8 @@ impl RunState {
             self.order.push(record.key.clone());
         }
         let attempt = record.attempt.max(attempt);
-        let step = StepRecord { state, attempt, begun, epoch: record.epoch, ms, caught: false };
+        let since = before.filter(|_| !is_fresh).map_or(record.seq, |step| step.since);
+        let step = StepRecord { state, attempt, begun, epoch: record.epoch, ms, caught: false, since, anew };
         self.steps.insert(record.key.clone(), step);
         Ok(())
     }

@@ -5,12 +5,12 @@ use rhai::{Dynamic, EvalContext};
 use super::{Inputs, Trouble};
 use crate::{
     api::{
-        convert,
+        bridge, convert,
         frame::Frame,
         host::Host,
         operator::{Answer, Question},
     },
-    base::{Code, Result, Value},
+    base::{Code, Result, Value, prose::shell_word},
     fail,
     journal::{Event, event::Person, sources},
 };
@@ -42,17 +42,18 @@ fn gate(host: &Host, context: &mut EvalContext, inputs: &Inputs, is_pause: bool)
     let gate = options.text("gate")?.unwrap_or_else(|| text.clone());
     host.meet(&vec![format!("gate {gate}")])?;
     let question = Question { gate, text, shows, type_name: options.text("type_name")?, is_pause };
-    open(host, &frame, &question)
+    open(host, &frame, &question, inputs)
 }
 
-fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trouble> {
+fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Result<Dynamic, Trouble> {
     let run = host.run()?.clone();
     let gate = &question.gate;
     if let Some(answer) = run.look(|state| state.gates.get(gate).and_then(|gate| gate.answer.clone())) {
         return Ok(answer.into());
     }
     if frame.is_rewinding() {
-        return Err(fail!(Code::Internal, "a gate was met while a phase is rewound: `{gate}`").into());
+        host.asks(&frame.key(&format!("gate {gate}")));
+        return Err(Trouble::Inner(bridge::rewound(inputs.position())));
     }
     if host.stop().is_asked() {
         return Err(host.stop().error().into());
@@ -96,10 +97,4 @@ fn open(host: &Host, frame: &Frame, question: &Question) -> Result<Dynamic, Trou
 
 fn shown_text(shows: Option<&Value>) -> String {
     shows.map_or_else(String::new, |value| value.to_json().to_string())
-}
-
-/// A word that a POSIX shell reads back as it is.
-fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:@".contains(c);
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }

@@ -4,6 +4,7 @@
 //! a variable pushed before a block makes the block read the *wrong* variable, silently, so values are only handed to
 //! closures (`undo |s| {..}`); and `return` or `break` arrive as errors, so every block passes `bridge::settle`.
 
+pub mod back;
 mod gate;
 mod outer;
 mod parallel;

@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use rhai::{Dynamic, EvalContext};
 
-use super::{Inputs, Trouble, outer::Outer};
+use super::{Inputs, Trouble, back, outer::Outer};
 use crate::{
     api::{
         bridge,
-        frame::{Frame, Limit, Work},
+        frame::{Frame, Limit},
         host::Host,
         operator::Notice,
-        undo::Undo,
     },
     base::{Code, Result},
     fail,
-    journal::{Event, Fault, Key, PhaseState, Run, StepRecord, StepState, key_text},
+    journal::{Event, Fault, Key, PhaseState, Run, key_text},
 };
 
 /// How long an undo may take where the phase does not say.
@@ -43,7 +42,7 @@ pub(super) fn run(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Re
         host,
         run: host.run()?.clone(),
         outer: frame,
-        deadline: options.duration("deadline")?,
+        deadline: options.duration("deadline")?.filter(|_| !host.ignores_deadlines()),
         undo_deadline: options.duration("undo_deadline")?.unwrap_or(UNDO_DEADLINE),
         // A gate inside would leave the phase open, and the next process would undo it.
         never_ask: options.flag("never_ask")? || goes_back,
@@ -67,6 +66,9 @@ struct Phase<'a> {
 impl Phase<'_> {
     fn go(&self, context: &mut EvalContext, inputs: &Inputs, goes_back: bool) -> Result<Dynamic, Trouble> {
         let before = self.run.look(|state| state.phase(&self.key));
+        if self.host.is_replay() {
+            return self.follow(context, inputs, before);
+        }
         self.host.tell(Notice::Phase { depth: self.outer.depth(), name: self.name.clone() });
         if before == Some(PhaseState::Left) || self.outer.is_rewinding() {
             return self.body(context, inputs, &self.outer);
@@ -90,6 +92,21 @@ impl Phase<'_> {
             Err(trouble) if goes_back => Err(self.go_back(context, inputs, trouble)),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// Follows what the journal holds, for an undo of the run: behind a decision nothing is undone.
+    fn follow(
+        &self,
+        context: &mut EvalContext,
+        inputs: &Inputs,
+        before: Option<PhaseState>,
+    ) -> Result<Dynamic, Trouble> {
+        let was_entered = matches!(before, Some(PhaseState::Entered | PhaseState::Left));
+        let value = self.block(context, inputs, &self.outer);
+        if was_entered && self.is_decided(context, inputs).map_err(Trouble::into_final)? {
+            self.host.undo().decide(&key_text(&self.key));
+        }
+        value
     }
 
     fn body(&self, context: &mut EvalContext, inputs: &Inputs, outer: &Frame) -> Result<Dynamic, Trouble> {
@@ -136,41 +153,9 @@ impl Phase<'_> {
             // Nothing runs in a rewind, so this is what made the phase fail in the process that died.
             Ok(_) | Err(_) => {}
         }
-        self.require_all_met()?;
+        back::require_all_met(self.host, &self.run, &self.key)?;
         let cause = fail!(Code::Cancelled, "an earlier process ended inside the phase");
         self.undo_all(context, &Fault::from(&cause))
-    }
-
-    /// Every step that may have to be undone was met by the rewind; else its clause would be missing without a word.
-    /// Where the undo had begun, the rewind ends at the oldest step that is undone: everything newer was undone before
-    /// it.
-    fn require_all_met(&self) -> Result<()> {
-        let counts = |key: &Key, step: &StepRecord| {
-            let may_have_changed = match step.state {
-                StepState::Done { .. } | StepState::Undoing(_) | StepState::UndoFailed(..) => true,
-                StepState::Begun | StepState::Failed(_) => step.begun,
-                StepState::Undone | StepState::Void => false,
-            };
-            may_have_changed && key.starts_with(&self.key)
-        };
-        let missed = self.run.look(|state| {
-            let is_undone =
-                |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(&self.key);
-            if state.steps.iter().any(is_undone) {
-                return None;
-            }
-            let mut steps = state.steps.iter().filter(|(key, step)| counts(key, step));
-            steps.find(|(key, _)| !self.host.has_met(key)).map(|(key, _)| key_text(key))
-        });
-        match missed {
-            None => Ok(()),
-            Some(name) => Err(fail!(
-                Code::JournalMismatch,
-                "the journal has the step `{name}`, the script did not come to it when phase `{}` was rewound",
-                self.name
-            )
-            .hint("the script takes another way than before: undo by hand what that step did")),
-        }
     }
 
     /// The phase failed: undoes its steps unless its decision is made. Gives the error that ends the run.
@@ -200,9 +185,7 @@ impl Phase<'_> {
         let limit = Limit::starting(self.undo_deadline, format!("undo of phase `{}`", self.name), false);
         let frame = self.outer.with_only_limit(limit);
         self.warn_of_unknown();
-        while let Some(undo) = self.host.undo().pop_below(&self.key) {
-            self.undo_one(context, &frame, &undo)?;
-        }
+        back::undo_below(self.host, context.engine(), &frame, &self.key, None)?;
         self.run.write(&self.key, 0, Event::Voided { cause: cause.clone() })?;
         self.host.forget_below(&self.key);
         Ok(())
@@ -216,33 +199,6 @@ impl Phase<'_> {
         });
         for name in unknown {
             self.host.tell(Notice::Warned(format!("the outcome of `{name}` is not known; its undo runs all the same")));
-        }
-    }
-
-    fn undo_one(&self, context: &EvalContext, frame: &Frame, undo: &Undo) -> Result<(), Trouble> {
-        let counts = self.run.look(|state| state.step(&undo.key).is_some_and(|step| step.state != StepState::Undone));
-        if !counts {
-            return Ok(());
-        }
-        self.host.tell(Notice::Undoing { depth: self.outer.depth() + 1, name: undo.name.clone() });
-        self.run.write(&undo.key, 0, Event::UndoIntent)?;
-        let work = Work::undoing(self.run.clone(), undo.key.clone());
-        let inner = frame.at_step(&undo.key).in_work(work, None);
-        let ended = {
-            let _time = self.host.keep_time(&inner);
-            bridge::settle(undo.clause.call(context.engine(), &inner, undo.value.clone()))
-        };
-        match ended {
-            bridge::Ended::Value(_) => {
-                self.run.write(&undo.key, 0, Event::UndoDone)?;
-                Ok(())
-            }
-            bridge::Ended::Broke(_) => Err(fail!(Code::StepRule, "`break` may not leave an undo clause").into()),
-            bridge::Ended::Raised(raised) => {
-                let error = bridge::facts(&raised);
-                self.run.write(&undo.key, 0, Event::UndoFailed { error: Fault::from(&error) })?;
-                Err(Trouble::Final(error.during(format!("undoing step `{}`", undo.name))))
-            }
         }
     }
 }

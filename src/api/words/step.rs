@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rhai::{Dynamic, EvalContext, ImmutableString};
 
-use super::{Inputs, Trouble, outer::Outer};
+use super::{Inputs, Trouble, back, outer::Outer};
 use crate::{
     api::{
         bridge::{self, Thrown},
@@ -14,7 +14,7 @@ use crate::{
         operator::Notice,
         undo::{Undo, UndoClause},
     },
-    base::{Code, Error, Result, Value, clock},
+    base::{Code, Error, Result, Value, clock, prose::shell_word},
     fail,
     journal::{Event, Fault, How, Key, Run, StepRecord, StepState, key_text},
 };
@@ -78,6 +78,7 @@ pub(super) fn perform(
         return Err(error.into());
     }
     step.frame.go_on(&step.run)?;
+    step.undo_first(context)?;
     host.tell(Notice::Begun { depth: step.frame.depth(), name: step.spec.name.clone() });
     let begun = clock::instant();
     let done = step.advance(context, inputs, body);
@@ -118,14 +119,16 @@ impl Step<'_> {
     /// What the journal already answers. `None`: the step has to be worked on.
     fn replay(&mut self, inputs: &Inputs) -> Result<Option<Dynamic>, Trouble> {
         let Some(record) = self.record.clone() else {
-            return if self.frame.is_rewinding() { Err(rewound(inputs)) } else { Ok(None) };
+            return if self.frame.is_rewinding() { Err(self.rewound(inputs)) } else { Ok(None) };
         };
         match record.state {
             StepState::Done { value, .. } => {
                 let value = convert::to_dynamic(&Value::from_json(&value)?);
                 self.keep_undo(value.clone());
-                let (depth, name) = (self.frame.depth(), self.spec.name.clone());
-                self.host.tell(Notice::Done { depth, name, how: None, took: Duration::ZERO });
+                if !self.host.is_replay() {
+                    let (depth, name) = (self.frame.depth(), self.spec.name.clone());
+                    self.host.tell(Notice::Done { depth, name, how: None, took: Duration::ZERO });
+                }
                 Ok(Some(value))
             }
             StepState::Failed(fault) if record.caught => {
@@ -146,15 +149,38 @@ impl Step<'_> {
                 if let Some(value) = unknown_value {
                     self.keep_undo(value);
                 }
-                Err(rewound(inputs))
+                Err(self.rewound(inputs))
             }
-            StepState::Undoing(_) | StepState::UndoFailed(..) | StepState::Undone => {
-                let name = key_text(&self.key);
-                Err(fail!(Code::JournalMismatch, "the step `{name}` is being undone, the script now asks for it")
-                    .into())
-            }
-            StepState::Begun | StepState::Failed(_) | StepState::Void => Ok(None),
+            _ => Ok(None),
         }
+    }
+
+    /// A person decided that what the step may have done is undone before it begins anew.
+    fn undo_first(&self, context: &EvalContext) -> Result<(), Trouble> {
+        let is_wanted = self.run.look(|state| {
+            state
+                .step(&self.key)
+                .is_some_and(|step| matches!(step.state, StepState::Undoing(_) | StepState::UndoFailed(..)))
+        });
+        if !is_wanted {
+            return Ok(());
+        }
+        let Some(clause) = self.spec.undo.clone() else {
+            let name = key_text(&self.key);
+            return Err(Trouble::Final(fail!(Code::UndoFailed, "the step `{name}` has no undo clause").hint(format!(
+                "undo it by hand and say so: {} --decide {} --why ..",
+                self.run.look(|state| state.command(None)),
+                shell_word(&format!("{name}=done"))
+            ))));
+        };
+        let undo = Undo { key: self.key.clone(), name: self.spec.name.clone(), clause, value: Dynamic::UNIT };
+        back::undo_one(self.host, context.engine(), &self.frame, &undo)
+    }
+
+    /// The replay is over: the journal holds no more.
+    fn rewound(&self, inputs: &Inputs) -> Trouble {
+        self.host.asks(&self.key);
+        Trouble::Inner(bridge::rewound(inputs.position()))
     }
 
     /// True when an earlier attempt may have taken effect.
@@ -192,7 +218,7 @@ impl Step<'_> {
             Ok((plain, how)) => {
                 let attempt = match how {
                     How::Ran | How::Looked => attempt,
-                    How::Checked | How::Verified => attempt.saturating_sub(1).max(1),
+                    How::Checked | How::Verified | How::Decided | How::Skipped => attempt.saturating_sub(1).max(1),
                 };
                 let json = plain.to_json();
                 // What a resumed run will read, so that it sees the same.
@@ -333,18 +359,17 @@ impl Step<'_> {
     }
 
     fn unknown(&self) -> Error {
-        let run = self.run.id();
+        let command = self.run.look(|state| state.command(None));
         fail!(
             Code::StepUnknown,
             "step `{}` was begun by an earlier process and its outcome is not known",
             key_text(&self.key)
         )
-        .hint(format!("look at its target; `pgrun show {run}` tells when it was begun"))
+        .hint(format!(
+            "look at its target, then say what is true: {command} --decide {} --why ..",
+            shell_word(&format!("{}=retry|done:JSON|skip|undo", key_text(&self.key)))
+        ))
     }
-}
-
-fn rewound(inputs: &Inputs) -> Trouble {
-    Trouble::Inner(bridge::rewound(inputs.position()))
 }
 
 /// A failure that was caught before, raised as it was then.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgrun::journal::{
-    Event, Fault, How, Key, Record, RunState, StepState,
+    Decision, Event, Fault, How, Key, Record, RunState, StepState,
     event::{Person, RunStarted},
     record::FIRST_PREV,
 };
@@ -16,6 +16,7 @@ fn started() -> Event {
         sources: BTreeMap::new(),
         params: serde_json::Value::Null,
         secret_params: vec![],
+        continues: None,
         pgrun: "0".into(),
         person: Person::here(),
     })
@@ -39,6 +40,10 @@ fn failed(unknown: bool) -> Event {
 
 fn done(how: How) -> Event {
     Event::Done { value: serde_json::json!(1), how, ms: 1 }
+}
+
+fn decided(decision: Decision) -> Event {
+    Event::Decided { decision, why: "because".into(), person: Person::here() }
 }
 
 fn stopped() -> Event {
@@ -171,9 +176,18 @@ fn epochs_order_and_ends_are_kept() {
 
 /// What happened to the world, counted beside the state machine, from the events alone.
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each watched on its own")]
 struct World {
     entered: bool,
     step: Seen,
+    /// The run as a whole is being undone.
+    undoing: bool,
+    /// Nothing may happen any more.
+    over: bool,
+    /// Once its undo is done it begins anew.
+    anew: bool,
+    /// Some undo was begun and is not done.
+    half_undone: bool,
 }
 
 /// The step as the world sees it.
@@ -189,7 +203,7 @@ enum Seen {
     Undoing,
 }
 
-/// Every history of one phase with one step, up to seven events deep: the rules that protect the world hold in each of
+/// Every history of one phase with one step, up to six events deep: the rules that protect the world hold in each of
 /// them, and a refused event changes nothing.
 #[test]
 fn every_short_history_keeps_the_rules() {
@@ -210,11 +224,18 @@ fn every_short_history_keeps_the_rules() {
         ("", resumed()),
         ("", stopped()),
         ("", Event::Finished),
+        ("w/a", decided(Decision::Retry)),
+        ("w/a", decided(Decision::Done(serde_json::Value::Null))),
+        ("w/a", decided(Decision::Undo)),
+        ("", Event::UndoStarted { to: None, person: Person::here() }),
+        ("", Event::UndoStarted { to: Some(vec!["w".into(), "a".into()]), person: Person::here() }),
+        ("", Event::UndoFinished),
+        ("", Event::Abandoned { why: "x".into(), person: Person::here() }),
     ];
     let mut state = RunState::default();
     state.next(&record(1, 1, "", 0, &started())).unwrap();
     let mut histories = 0;
-    explore(&state, &World::default(), &alphabet, 7, &mut histories);
+    explore(&state, &World::default(), &alphabet, 6, &mut histories);
     assert!(histories > 10_000, "{histories} histories");
 }
 
@@ -224,7 +245,7 @@ fn explore(state: &RunState, world: &World, alphabet: &[(&str, Event)], depth: u
     }
     let key: Key = vec!["w".into(), "a".into()];
     for (place, event) in alphabet {
-        let epoch = state.epoch + u32::from(matches!(event, Event::Resumed(_)));
+        let epoch = state.epoch + u32::from(event.begins_epoch());
         let attempt = match event {
             Event::Intent => state.next_attempt(&key),
             Event::Done { .. } | Event::Failed { .. } => state.steps.get(&key).map_or(1, |step| step.attempt.max(1)),
@@ -246,8 +267,31 @@ fn explore(state: &RunState, world: &World, alphabet: &[(&str, Event)], depth: u
     }
 }
 
+fn end_undo_of_step(world: &mut World) {
+    assert!(world.half_undone);
+    world.half_undone = false;
+    if world.anew {
+        (world.anew, world.step) = (false, Seen::Idle);
+    }
+}
+
 /// Follows one event, and fails where it would harm.
 fn follow(world: &mut World, event: &Event) {
+    assert!(!world.over || matches!(event, Event::UndoStarted { .. }), "{event:?} after the end");
+    if world.undoing {
+        let is_way_back = matches!(
+            event,
+            Event::UndoIntent
+                | Event::UndoDone
+                | Event::UndoFailed { .. }
+                | Event::UndoStarted { .. }
+                | Event::UndoFinished
+                | Event::Decided { .. }
+                | Event::Stopped { .. }
+                | Event::Abandoned { .. }
+        );
+        assert!(is_way_back, "{event:?} while the run is undone");
+    }
     match event {
         Event::Intent => {
             assert_eq!(world.step, Seen::Idle, "a body begins that may not");
@@ -259,6 +303,7 @@ fn follow(world: &mut World, event: &Event) {
                 How::Ran => world.step == Seen::AtWork,
                 How::Looked => world.step == Seen::Idle,
                 How::Checked | How::Verified => matches!(world.step, Seen::Idle | Seen::AtWork),
+                How::Decided | How::Skipped => false,
             };
             assert!(may && world.entered, "{how:?} from {:?}", world.step);
             world.step = Seen::Done;
@@ -269,14 +314,44 @@ fn follow(world: &mut World, event: &Event) {
         }
         Event::Caught => world.step = Seen::Caught,
         Event::UndoIntent => {
-            assert!(world.entered, "an undo outside its phase");
+            assert!(world.entered || world.undoing, "an undo outside its phase");
             world.step = Seen::Undoing;
+            world.half_undone = true;
         }
-        Event::UndoDone | Event::UndoFailed { .. } => assert_eq!(world.step, Seen::Undoing),
+        Event::UndoFailed { .. } => assert!(world.half_undone),
+        Event::UndoDone => end_undo_of_step(world),
         Event::Entered => world.entered = true,
         Event::Left => world.entered = false,
         Event::Voided { .. } => *world = World::default(),
         Event::Resumed(_) if world.step == Seen::AtWork => world.step = Seen::Idle,
+        Event::Decided { decision: Decision::Done(_), .. } if world.step != Seen::Undoing && !world.half_undone => {
+            assert_eq!(world.step, Seen::Idle, "decided about a step that runs, is done or was caught");
+            world.step = Seen::Done;
+        }
+        Event::Decided { decision, .. } => {
+            assert!(matches!(world.step, Seen::Idle | Seen::Undoing), "{:?}", world.step);
+            world.anew |= *decision == Decision::Undo && world.step == Seen::Idle;
+            world.half_undone |= *decision == Decision::Undo;
+            if matches!(decision, Decision::Done(_)) {
+                end_undo_of_step(world);
+            }
+        }
+        Event::UndoStarted { .. } => {
+            world.undoing = true;
+            world.over = false;
+            if world.step == Seen::AtWork {
+                world.step = Seen::Idle;
+            }
+        }
+        Event::UndoFinished => {
+            assert!(!world.half_undone, "an undo ends while a step is not undone");
+            world.undoing = false;
+            if world.step == Seen::Undoing {
+                world.step = Seen::Idle;
+                world.entered = false;
+            }
+        }
+        Event::Finished | Event::Abandoned { .. } => world.over = true,
         _ => {}
     }
 }

@@ -4,11 +4,13 @@
 mod claims;
 mod damage;
 mod deaths;
+mod decide;
 mod forward_and_back;
 mod machine;
 mod passwords;
 mod replay;
 mod signals;
+mod undo;
 
 use crate::pgrun::{Database, Pgrun};
 

@@ -10,7 +10,8 @@ fn an_unknown_step_waits_for_a_person() {
     bench.run_until("before:done:blind");
     for _ in 0..2 {
         let output = bench.resume(&[]).exit(75).stderr_has("error[step_unknown]: ").stderr_has("`blind` was begun by");
-        output.last_line("pgrun resume r --set db=..").journal_ends(&["resumed", "stopped"]);
+        let command = "pgrun resume r --set db=.. --decide 'blind=retry|done:JSON|skip|undo' --why ..";
+        output.last_line(command).journal_ends(&["resumed", "stopped"]);
         assert_eq!(bench.effects(), "blind");
     }
     let shown = bench.pgrun.pgrun(&["show", "r", "--json"]).exit(0).json();

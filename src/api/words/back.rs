@@ -1,0 +1,183 @@
+//! Going back: the undo clauses of a part of a run, newest first. A phase that failed and `pgrun undo` share it.
+
+use std::time::Duration;
+
+use rhai::Engine;
+
+use super::Trouble;
+use crate::{
+    api::{
+        bridge,
+        frame::{Frame, Limit, Work},
+        host::Host,
+        operator::Notice,
+        undo::Undo,
+    },
+    base::{Code, Error, Result, prose::shell_word},
+    fail,
+    journal::{Event, Fault, Key, Run, StepRecord, StepState, key_text},
+};
+
+/// How long the undo of a whole run may take. Deleting instances and snapshots takes minutes each.
+const DEADLINE: Duration = Duration::from_hours(4);
+
+/// Every step below a phase that counts was met by the replay; else its undo clause would be missing without a word.
+/// Where the undo had begun, the replay ends at the oldest step that is undone: everything newer was undone before it.
+pub(super) fn require_all_met(host: &Host, run: &Run, below: &[String]) -> Result<()> {
+    let counts = |key: &Key, step: &StepRecord| {
+        let holds = matches!(step.state, StepState::Done { .. }) || step.may_have_changed();
+        holds && key.starts_with(below)
+    };
+    let missed = run.look(|state| {
+        let is_undone = |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(below);
+        if state.steps.iter().any(is_undone) {
+            return None;
+        }
+        let mut steps = state.order.iter().filter_map(|key| state.steps.get_key_value(key));
+        steps.find(|(key, step)| counts(key, step) && !host.has_met(key)).map(|(key, _)| key_text(key))
+    });
+    match missed {
+        None => Ok(()),
+        Some(name) => Err(mismatch(host, &name)),
+    }
+}
+
+/// Both sides of a replay that does not fit, and what usually causes it.
+fn mismatch(host: &Host, journal: &str) -> Error {
+    let script = match host.asked() {
+        Some(key) => format!("the script now asks for `{}`", key_text(&key)),
+        None => "the script ends without it".to_owned(),
+    };
+    fail!(Code::JournalMismatch, "the journal has the step `{journal}`, {script}").hint(
+        "the script takes another way than before: a step was renamed, moved or put in before finished ones, a loop has \
+         other items, or a condition reads something that changed",
+    )
+}
+
+/// Runs the undo clauses of all steps below a phase, newest first, down to `last` where one is given.
+pub(super) fn undo_below(
+    host: &Host,
+    engine: &Engine,
+    frame: &Frame,
+    below: &[String],
+    last: Option<&Key>,
+) -> Result<(), Trouble> {
+    while let Some(undo) = host.undo().pop_below(below) {
+        undo_one(host, engine, frame, &undo)?;
+        if last == Some(&undo.key) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one undo clause between its intent and its result.
+pub(super) fn undo_one(host: &Host, engine: &Engine, frame: &Frame, undo: &Undo) -> Result<(), Trouble> {
+    let run = host.run()?;
+    let counts = run.look(|state| state.step(&undo.key).is_some_and(|step| step.state != StepState::Undone));
+    if !counts {
+        return Ok(());
+    }
+    host.tell(Notice::Undoing { depth: undo.key.len().saturating_sub(1), name: undo.name.clone() });
+    run.write(&undo.key, 0, Event::UndoIntent)?;
+    let times = if host.is_twice() { 2 } else { 1 };
+    for _ in 0..times {
+        if let Err(error) = call(host, engine, frame, undo) {
+            run.write(&undo.key, 0, Event::UndoFailed { error: Fault::from(&error) })?;
+            return Err(Trouble::Final(error));
+        }
+    }
+    run.write(&undo.key, 0, Event::UndoDone)?;
+    Ok(())
+}
+
+fn call(host: &Host, engine: &Engine, frame: &Frame, undo: &Undo) -> Result<()> {
+    let run = host.run()?;
+    let inner = frame.at_step(&undo.key).in_work(Work::undoing(run.clone(), undo.key.clone()), None);
+    let ended = {
+        let _time = host.keep_time(&inner);
+        bridge::settle(undo.clause.call(engine, &inner, undo.value.clone()))
+    };
+    match ended {
+        bridge::Ended::Value(_) => Ok(()),
+        bridge::Ended::Broke(_) => Err(fail!(Code::StepRule, "`break` may not leave an undo clause")),
+        bridge::Ended::Raised(raised) => Err(failed(run, undo, &bridge::facts(&raised))),
+    }
+}
+
+/// A failing undo waits for a person, unless a signal stopped it.
+fn failed(run: &Run, undo: &Undo, error: &Error) -> Error {
+    let name = key_text(&undo.key);
+    if matches!(error.code(), Code::Cancelled | Code::JournalWrite) {
+        return error.clone().during(format!("undoing step `{name}`"));
+    }
+    let decide = shell_word(&format!("{name}=done"));
+    let by_hand = run.look(|state| format!("{} --decide {decide} --why ..", state.command(None)));
+    let mut told = fail!(Code::UndoFailed, "undoing step `{name}` failed: {}", error.message())
+        .hint(format!("mend it and try again, or undo it by hand and say so: {by_hand}"))
+        .detail("cause", error.code().name());
+    for (name, value) in error.details() {
+        told = told.detail(name.clone().into_owned(), value.clone());
+    }
+    told
+}
+
+/// What `pgrun undo` is about to do.
+pub struct Plan {
+    /// The steps whose undo clauses will run, newest first.
+    pub undone: Vec<String>,
+    /// The steps that changed something and have no undo clause, newest first: what they did stays.
+    pub staying: Vec<String>,
+    last: Option<Key>,
+}
+
+/// Says what an undo of the whole run, or down to the step `to`, will do. The script has been replayed.
+///
+/// # Errors
+/// `journal_mismatch` when the replay did not come to every finished step; `refused` past a decision; `usage` for a step
+/// that there is not.
+pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
+    let run = host.run()?;
+    require_all_met(host, run, &[])?;
+    let stack = host.undo().keys();
+    let since = match to {
+        None => 0,
+        Some(to) => run.look(|state| state.step(to).map(|step| step.since)).unwrap_or(0),
+    };
+    let reached = |key: &Key| run.look(|state| state.step(key).is_some_and(|step| step.since >= since));
+    let first = stack.iter().position(&reached).unwrap_or(stack.len());
+    if let Some((phase, decided)) = host.undo().decision()
+        && first < decided
+    {
+        return Err(fail!(
+            Code::Refused,
+            "phase `{phase}` has made its decision: what lies before it cannot be undone"
+        )
+        .hint("the way back is a runbook of its own, for example a rollback"));
+    }
+    let counts = |key: &Key| run.look(|state| state.step(key).is_some_and(|step| step.state != StepState::Undone));
+    let undone: Vec<&Key> = stack[first..].iter().filter(|key| counts(key)).rev().collect();
+    let staying = run.look(|state| {
+        let changed = |key: &&Key| {
+            let step = state.steps.get(*key);
+            step.is_some_and(|step| step.may_have_changed() && step.since >= since) && !stack.contains(key)
+        };
+        state.order.iter().rev().filter(changed).map(|key| key_text(key)).collect()
+    });
+    let last = stack.get(first).cloned();
+    Ok(Plan { undone: undone.into_iter().map(|key| key_text(key)).collect(), staying, last })
+}
+
+/// Runs the undo clauses of a plan.
+pub fn carry_out(host: &Host, engine: &Engine, plan: &Plan) -> Result<()> {
+    if plan.last.is_none() {
+        return Ok(());
+    }
+    let frame = Frame::default().with_only_limit(Limit::starting(DEADLINE, "undo of the run".into(), false));
+    undo_below(host, engine, &frame, &[], plan.last.as_ref()).map_err(|trouble| trouble.facts())
+}
+
+/// The replay of changed texts came to every step that counts.
+pub fn require_replay(host: &Host) -> Result<()> {
+    require_all_met(host, host.run()?, &[])
+}
