@@ -67,6 +67,13 @@ impl Options {
         self.text(key)?.map(|text| span::parse_duration(&text)).transpose()
     }
 
+    /// A list of texts; empty when it is not there.
+    pub(super) fn texts(&self, key: &str) -> Result<Vec<String>> {
+        let Some(value) = self.map.get(key).filter(|value| !matches!(value, Value::Null)) else { return Ok(vec![]) };
+        let texts = value.as_list().map(|list| list.iter().map(|item| item.as_text().map(str::to_owned)).collect());
+        texts.flatten().ok_or_else(|| self.wrong(key, value, "a list of texts"))
+    }
+
     /// A map; empty when it is not there.
     pub(super) fn map(&self, key: &str) -> Result<Map> {
         match self.map.get(key) {

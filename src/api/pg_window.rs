@@ -11,11 +11,15 @@ use super::{
     pg_cutover::{record, run_id},
 };
 use crate::{
-    base::{Code, Map, Result, Value, poll::Patience, span},
+    base::{
+        Code, Map, Result, Value,
+        poll::{self, Patience, Seen},
+        span,
+    },
     fail,
     pg::{
         Record, Session,
-        drain::{self, Baseline, Drained, Stream},
+        drain::{self, Baseline, Drained, Ready, Stream},
         meeting::{self, Evidence},
         turn::{self, Turned},
     },
@@ -25,6 +29,8 @@ use crate::{
 const FLOW: Duration = Duration::from_secs(60);
 /// A transaction that is open longer when the cutover begins would hold the fence up, or be lost.
 const LONGEST_TRANSACTION: Duration = Duration::from_secs(5);
+/// How long a worker may take to attach.
+const ATTACHING: Patience = Patience { every: Duration::from_millis(100), deadline: Duration::from_secs(3) };
 /// How long a slot may still be read after its subscription was dropped.
 const LEAVING: Patience = Patience { every: Duration::from_millis(50), deadline: Duration::from_secs(30) };
 
@@ -49,14 +55,15 @@ pub(super) const MODULE: Module = Module {
             gives: "#{ ready, baseline }",
             effect: Effect::Writes,
             doc: "Fails unless a cutover may begin: worker alive, tables equal and ready, lag small, no long transaction, \
-                  nothing prepared. Notes what must still be so at the end of the window.",
+                  nothing prepared; looks for up to 3 s, since a worker that was just let go has to attach first. Notes \
+                  what must still be so at the end of the window.",
             example: "try { pg::require_ready(db, db, #{}, \"1 MB\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
                 let (names, limit) = (Names::read(call, 2)?, span::parse_size(&call.text(3)?)?);
                 let (blue, green) = (db(call, 0)?, db(call, 1)?);
                 let map = write_all(call, "looking at the replication", &[&blue, &green], async |s| {
                     let stream = names.stream(s);
-                    let ready = drain::ready(stream, limit, LONGEST_TRANSACTION).await?;
+                    let ready = ready_soon(stream, limit).await?;
                     let baseline = drain::baseline(stream).await?;
                     Ok(crate::map! { "ready" => ready.to_map(), "baseline" => baseline.to_map() })
                 })?;
@@ -93,6 +100,22 @@ pub(super) const MODULE: Module = Module {
                 record(&write_all(call, "turning the replication round", &[&blue, &green], async |s| {
                     turn::turn(names.stream(s), &names.reverse, &baseline, &drained, deadline).await
                 })?)
+            },
+        },
+        Function {
+            name: "turn_back",
+            parameters: "blue, green, names",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Undoes `turn`: lets the replication to GREEN run again. Refused after the decision. Safe to repeat.",
+            example: "try { pg::turn_back(db, db, #{}) } catch (e) { e.code } // => \"pg_value\"",
+            run: |call| {
+                let names = Names::read(call, 2)?;
+                let (blue, green) = (db(call, 0)?, db(call, 1)?);
+                write_all(call, "letting the replication run again", &[&blue, &green], async |s| {
+                    turn::back(names.stream(s)).await
+                })?;
+                Ok(Dynamic::UNIT)
             },
         },
         Function {
@@ -142,6 +165,25 @@ pub(super) const MODULE: Module = Module {
     ],
     methods: &[],
 };
+
+/// Looks for a while: after a way back the worker is let go, and attaches a moment later.
+async fn ready_soon(stream: Stream<'_>, max_lag_bytes: u64) -> Result<Ready> {
+    let mut missing = None;
+    let ready = poll::until("the stream to be ready", ATTACHING, async || {
+        match drain::ready(stream, max_lag_bytes, LONGEST_TRANSACTION).await {
+            Err(error) if error.code() == Code::RequireFailed => {
+                let text = error.message().to_owned();
+                missing = Some(error);
+                Ok(Seen::NotYet(text))
+            }
+            ready => ready.map(Seen::Ready),
+        }
+    });
+    match ready.await {
+        Err(error) if error.code() == Code::Timeout => Err(missing.unwrap_or(error)),
+        ready => ready,
+    }
+}
 
 fn prove_meeting(call: &Call) -> Result<Dynamic> {
     let evidence = Evidence::from_map(&call.map(2)?)?;

@@ -189,6 +189,12 @@ pub(super) struct RehearseArgs {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Kill the run at every record boundary, and at random instants from this seed, and compare the end state
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
+    pub(super) chaos: Option<u64>,
+    /// Run every step's body and every undo twice in a row, and compare the end state
+    #[arg(long)]
+    pub(super) twice: bool,
     /// End the run's process at a record, as `before:done:STEP` or `after:intent:STEP`, and resume it
     #[arg(long, value_name = "POINT", hide = true)]
     pub(super) crash: Vec<String>,

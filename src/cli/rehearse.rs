@@ -1,7 +1,7 @@
 //! `pgrun rehearse`: a lab, its rehearsal's script, and a report.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +11,10 @@ use serde_json::{Value as Json, json};
 
 use super::{args::RehearseArgs, exit, picture, runbook, signal, ui::Ui};
 use crate::{
-    api::{Stop, stage::Stage},
+    api::{
+        Stop,
+        stage::{Stage, Trial},
+    },
     aws,
     base::{Code, Config, Error, Map, Result, Secret, Value, clock, prose},
     engine::{
@@ -27,27 +30,11 @@ use crate::{
 
 /// `pgrun rehearse FILE`
 pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
-    let mut runs = vec![];
-    let mut exit = exit::DONE;
-    for number in 1..=args.repeat.max(1) {
-        if args.repeat > 1 {
-            ui.remark(&format!("rehearsal {number} of {}", args.repeat));
-        }
-        match once(ui, config, args) {
-            Ok(rehearsal) => {
-                ui.print(&rehearsal.report());
-                exit = exit.max(rehearsal.exit);
-                runs.push(rehearsal.json());
-            }
-            Err(error) => {
-                let code = exit::of(ui, Err(error));
-                return if code == exit::DONE { exit::FAILED } else { code };
-            }
-        }
-        if exit > exit::SIGNAL {
-            break;
-        }
-    }
+    let rehearsed = rehearse(ui, config, args);
+    let (runs, exit) = match rehearsed {
+        Ok(rehearsed) => rehearsed,
+        Err(error) => return exit::of(ui, Err(error)).max(exit::FAILED),
+    };
     let all = all_json(&runs, &args.file);
     if let Some(path) = &args.json {
         let text = format!("{all:#}\n");
@@ -56,11 +43,48 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
             return exit::of(ui, Err(fail!(Code::Usage, "`{}` cannot be written: {error}", path.display())));
         }
     }
-    if args.repeat > 1 {
+    if runs.len() > 1 {
         let good = runs.iter().filter(|run| run["result"] == "ok").count();
-        ui.print(&format!("{good} of {} rehearsals proved it\n", args.repeat));
+        ui.print(&format!("{good} of {} rehearsals proved it\n", runs.len()));
     }
     exit
+}
+
+/// Rehearses as often as it was asked for. A run that is tried is compared with one that nothing happens to.
+fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
+    let mut trial = Trial { crashes: args.crash.clone(), chaos: None, twice: false };
+    let mut unharmed = None;
+    if args.chaos.is_some() || args.twice {
+        ui.remark("first a rehearsal without harm, to compare with");
+        let first = once(ui, config, args, &trial)?;
+        if first.exit != exit::DONE {
+            ui.print(&first.report());
+            return Ok((vec![first.json()], first.exit));
+        }
+        unharmed = Some(first.end_state());
+    }
+    trial.twice = args.twice;
+    let (mut runs, mut exit) = (vec![], exit::DONE);
+    for number in 0..args.repeat.max(1) {
+        trial.chaos = args.chaos.map(|seed| seed.wrapping_add(u64::from(number)));
+        if args.repeat > 1 {
+            ui.remark(&format!("rehearsal {} of {}", number + 1, args.repeat));
+        }
+        if let Some(seed) = trial.chaos {
+            ui.remark(&format!("the run is killed again and again; `--chaos={seed}` does the same"));
+        }
+        let mut rehearsal = once(ui, config, args, &trial)?;
+        if let Some(unharmed) = &unharmed {
+            rehearsal.compare(unharmed);
+        }
+        ui.print(&rehearsal.report());
+        exit = exit.max(rehearsal.exit);
+        runs.push(rehearsal.json());
+        if exit > exit::SIGNAL {
+            break;
+        }
+    }
+    Ok((runs, exit))
 }
 
 /// One rehearsal and what it found.
@@ -74,7 +98,7 @@ struct Rehearsal {
     exit: u8,
 }
 
-fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
+fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial) -> Result<Rehearsal> {
     let script = rehearsal_of(&args.file)?;
     let schema = match &args.schema {
         Some(path) => std::fs::read_to_string(path)
@@ -98,7 +122,9 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<Rehearsal> {
         }
         Ok((Lab::start(config, LabOptions::at(&folder)).await?, from.to_string(), to.to_string()))
     })?;
-    let stage = Arc::new(stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?);
+    let mut stage = stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?;
+    stage.trial = trial.clone();
+    let stage = Arc::new(stage);
     let operator = ui.for_run(false, &stop);
     let settings = Settings {
         config: Config { home: folder.join("stage"), ..config.clone() },
@@ -185,7 +211,6 @@ fn stage(lab: &Lab, folder: &Path, args: &RehearseArgs, schema: String, versions
         ("NO_PROXY", "127.0.0.1"),
     ];
     stage.environment = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    stage.crashes.clone_from(&args.crash);
     Ok(stage)
 }
 
@@ -195,6 +220,37 @@ impl Rehearsal {
             None => "ok",
             Some(error) if error.code() == Code::Refused => "refused",
             Some(_) => "failed",
+        }
+    }
+
+    /// What the rehearsal left behind.
+    fn end_state(&self) -> Map {
+        self.facts.get("end_state").and_then(Value::as_map).cloned().unwrap_or_default()
+    }
+
+    /// Nothing may be left behind that a rehearsal without harm does not leave behind too, and nothing be missing.
+    fn compare(&mut self, unharmed: &Map) {
+        let here = self.end_state();
+        let names: BTreeSet<&String> = unharmed.keys().chain(here.keys()).collect();
+        let shown = |state: &Map, name: &String| match state.get(name) {
+            Some(value) => value.as_text().unwrap_or("there").to_owned(),
+            None => "missing".to_owned(),
+        };
+        let differs = |name: &&&String| unharmed.get(**name) != here.get(**name);
+        let different: Vec<String> = names
+            .iter()
+            .filter(differs)
+            .map(|name| format!("{name}: without harm {}, here {}", shown(unharmed, name), shown(&here, name)))
+            .collect();
+        let are_equal = different.is_empty() && !here.is_empty();
+        let mut chaos = self.facts.get("chaos").and_then(Value::as_map).cloned().unwrap_or_default();
+        chaos.insert("states_equal".into(), are_equal.into());
+        chaos.insert("compared".into(), Value::Int(i64::try_from(names.len()).unwrap_or(i64::MAX)));
+        self.facts.insert("chaos".into(), Value::Map(chaos));
+        if !are_equal && self.failure.is_none() {
+            let what = prose::ticked_list(&different, 10);
+            self.failure = Some(fail!(Code::RehearsalFailed, "the end state is another one: {what}"));
+            self.exit = exit::FAILED;
         }
     }
 
@@ -241,7 +297,16 @@ impl Rehearsal {
         }
         if let Some(kills) = map("chaos").get("kills").and_then(Value::as_int).filter(|kills| *kills > 0) {
             let times = prose::count(usize::try_from(kills).unwrap_or(0), "time");
-            let _ = writeln!(out, "  killed and resumed   {times}");
+            let random = map("chaos").get("random").and_then(Value::as_int).unwrap_or(0);
+            let _ = writeln!(out, "  killed and resumed   {times}, {random} of them at a random instant");
+        }
+        if let Some(are_equal) = map("chaos").get("states_equal").and_then(Value::as_bool) {
+            let compared = map("chaos").get("compared").and_then(Value::as_int).unwrap_or(0);
+            let word = if are_equal { "equal" } else { "NOT EQUAL" };
+            let _ = writeln!(out, "  end state            {word} to an unharmed run's, {compared} things compared");
+        }
+        if let Some(failure) = &self.failure {
+            let _ = writeln!(out, "\n{failure}");
         }
         if let Some(folder) = &self.kept {
             let _ = writeln!(out, "\nkept in {}", folder.display());

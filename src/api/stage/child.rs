@@ -1,6 +1,7 @@
 //! `run`, `expect`, `report`: the runbook as a process of its own, and what is expected of it.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -11,7 +12,11 @@ use tokio::{
     process::Command,
 };
 
-use super::{Stage, stage};
+use super::{
+    Stage,
+    deaths::{Death, Deaths},
+    stage,
+};
 use crate::{
     api::{
         convert,
@@ -19,10 +24,11 @@ use crate::{
         host::Host,
         operator::Notice,
         options::Options,
+        trial,
     },
     base::{Code, Result, Value, clock},
     fail,
-    journal::{Event, RunFolder, crash, file::History, key_text},
+    journal::{Event, RunFolder, Status, crash, file::History, key_text},
     map,
 };
 
@@ -36,8 +42,9 @@ pub(super) const MODULE: Module = Module {
             parameters: "options",
             gives: "#{ run, exit, processes, ms, .. }",
             effect: Effect::Writes,
-            doc: "Runs the runbook as a process of its own: #{ set, answers }. A process that dies by a signal is taken up \
-                  again with `resume`, as a person would.",
+            doc: "Runs the runbook as a process of its own: #{ set, answers, undo_at }. A process that dies by a signal is \
+                  taken up again with `resume`, as a person would. With `--twice` it dies after each step of the list \
+                  `undo_at`, so that the phase around it goes back.",
             example: "run(#{ set: #{ blue: \"blue\" }, answers: #{ cutover: \"blue\" } }).exit // => 0",
             run,
         },
@@ -74,12 +81,14 @@ pub(super) const MODULE: Module = Module {
     methods: &[],
 };
 
-/// A run may be killed and taken up again this often beyond its crash points.
-const SPARE_PROCESSES: usize = 3;
+/// Between two lines about the progress of chaos.
+const TELL_EVERY: i64 = 50;
+/// `kill -9`.
+const SIGKILL: i32 = 9;
 
 fn run(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
-    let options = Options::read(call, 0, &["set", "answers"])?;
+    let options = Options::read(call, 0, &["set", "answers", "undo_at"])?;
     let id = format!("rehearsed-{}", call.host.run()?.id());
     let mut sets = vec![];
     for (name, value) in options.map("set")? {
@@ -91,78 +100,165 @@ fn run(call: &Call) -> Result<Dynamic> {
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
     }
+    let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.clone()], sets].concat();
+    let again = vec!["resume".to_owned(), id.clone()];
+    let processes = Processes {
+        host: call.host.clone(),
+        stage,
+        id: id.clone(),
+        first: [first, answers.clone()].concat(),
+        again: [again, answers].concat(),
+    };
+    let mut points = stage.trial.crashes.clone();
+    if stage.trial.twice {
+        points.extend(options.texts("undo_at")?.iter().map(|step| format!("after:done:{step}")));
+    }
     let begun = clock::instant();
-    let host = call.host.clone();
-    let (status, processes) = call.wait("running the runbook", &[], async {
-        let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.clone()], sets].concat();
-        let again = vec!["resume".to_owned(), id.clone()];
-        for process in 0..stage.crashes.len() + SPARE_PROCESSES {
-            let arguments = [if process == 0 { first.clone() } else { again.clone() }, answers.clone()].concat();
-            let status = one_process(&host, stage, &arguments, stage.crashes.get(process)).await?;
-            if status.code().is_some() {
-                return Ok((status, process + 1));
-            }
-            host.tell(Notice::Warned(format!("  | the run died ({status}); it is taken up again")));
-        }
-        Err(fail!(Code::RehearsalFailed, "the run `{id}` died again and again"))
-    })?;
+    let ended = call.wait("running the runbook", &[], processes.run(Deaths::of(stage, points)))?;
     let ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let history = RunFolder::new(&home(stage)).history(&id)?;
-    let steps = steps(&history);
-    let cutover_ms = window_ms(&history);
-    let kills = i64::try_from(processes - 1).unwrap_or(i64::MAX);
+    let history = RunFolder::new(&stage.home()).history(&id)?;
     stage.note(map! {
-        "steps" => Value::List(steps),
-        "cutover_ms" => cutover_ms,
-        "chaos" => map! { "kills" => kills, "resumed" => kills },
+        "steps" => Value::List(steps(&history)),
+        "cutover_ms" => window_ms(&history),
+        "chaos" => map! {
+            "kills" => ended.kills, "resumed" => ended.kills, "boundaries" => ended.boundaries,
+            "random" => ended.random,
+        },
     });
-    let exit = i64::from(status.code().unwrap_or(-1));
+    let exit = i64::from(ended.status.code().unwrap_or(-1));
     if exit != 0 {
         let why =
             history.state.stopped.map_or_else(|| format!("it ended with exit code {exit}"), |fault| fault.message);
         return Err(fail!(Code::RehearsalFailed, "the rehearsed run failed: {why}"));
     }
-    Ok(convert::map_to_dynamic(&map! { "run" => id, "exit" => exit, "processes" => kills + 1, "ms" => ms }))
+    Ok(convert::map_to_dynamic(&map! { "run" => id, "exit" => exit, "processes" => ended.kills + 1, "ms" => ms }))
 }
 
-async fn one_process(
-    host: &Host,
-    stage: &Stage,
-    arguments: &[String],
-    crash_point: Option<&String>,
-) -> Result<ExitStatus> {
-    let mut command = Command::new(&stage.program);
-    command.args(arguments).envs(stage.environment.iter().cloned()).env("NO_COLOR", "1");
-    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env_remove(crash::VARIABLE);
-    if let Some(point) = crash_point {
-        command.env(crash::VARIABLE, point);
+/// The processes that work on one run, one after the other.
+struct Processes<'a> {
+    host: Host,
+    stage: &'a Stage,
+    id: String,
+    first: Vec<String>,
+    again: Vec<String>,
+}
+
+/// How the last process ended, and how often one was killed.
+struct Ended {
+    status: ExitStatus,
+    kills: i64,
+    boundaries: i64,
+    random: i64,
+}
+
+impl Processes<'_> {
+    async fn run(&self, mut deaths: Deaths) -> Result<Ended> {
+        let (mut kills, mut random) = (0, 0);
+        for _ in 0..deaths.most_processes() {
+            let arguments = if self.is_begun()? { &self.again } else { &self.first };
+            let (status, lines) = self.process(arguments, &deaths.next()).await?;
+            let boundaries = i64::try_from(deaths.boundaries().len()).unwrap_or(i64::MAX);
+            if status.code().is_some() {
+                if self.is_quiet() && !status.success() {
+                    for line in lines {
+                        self.say(&line);
+                    }
+                }
+                return Ok(Ended { status, kills, boundaries, random });
+            }
+            kills += 1;
+            if self.is_done() {
+                return Ok(Ended { status: ExitStatus::from_raw(0), kills, boundaries, random });
+            }
+            random += i64::from(status.signal() == Some(SIGKILL));
+            if !self.is_quiet() {
+                self.say(&format!("the run died ({status}); it is taken up again"));
+            } else if kills % TELL_EVERY == 0 {
+                let last = deaths.boundaries().pop().unwrap_or_default();
+                self.say(&format!("killed {kills} times, {random} of them at a random instant; now {last}"));
+            }
+        }
+        Err(fail!(Code::RehearsalFailed, "the run `{}` died again and again", self.id))
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let failed = |error: std::io::Error| fail!(Code::RehearsalFailed, "the runbook cannot be started: {error}");
-    let mut child = command.spawn().map_err(failed)?;
-    let out = child.stdout.take().map(|stream| tokio::spawn(forward(host.clone(), stream)));
-    let err = child.stderr.take().map(|stream| tokio::spawn(forward(host.clone(), stream)));
-    let status = child.wait().await.map_err(failed)?;
-    // What the process wrote last is still in the pipes; a grandchild that holds one must not hold us.
-    for reader in [out, err].into_iter().flatten() {
-        if clock::within(Duration::from_secs(2), reader).await.is_none() {
-            tracing::debug!("the run's output was still open when it had ended");
+
+    /// A process may die after the last record: then nothing is left to be done.
+    fn is_done(&self) -> bool {
+        let history = RunFolder::new(&self.stage.home()).history(&self.id);
+        history.is_ok_and(|history| history.state.status == Status::Done)
+    }
+
+    /// A run that died before its first record is begun anew.
+    fn is_begun(&self) -> Result<bool> {
+        let home = self.stage.home();
+        if RunFolder::new(&home).history(&self.id).is_ok_and(|history| history.state.started.is_some()) {
+            return Ok(true);
+        }
+        match std::fs::remove_dir_all(home.join("runs").join(&self.id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(fail!(Code::RehearsalFailed, "the unborn run `{}` cannot be removed: {error}", self.id))
+            }
+            _ => Ok(false),
         }
     }
-    Ok(status)
+
+    /// One process: shows what it says, and gives it back.
+    async fn process(&self, arguments: &[String], death: &Death) -> Result<(ExitStatus, Vec<String>)> {
+        let mut command = Command::new(&self.stage.program);
+        command.args(arguments).envs(self.stage.environment.iter().cloned()).env("NO_COLOR", "1");
+        command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env_remove(crash::VARIABLE);
+        if let Some(point) = &death.point {
+            command.env(crash::VARIABLE, point);
+        }
+        if self.stage.trial.chaos.is_some() {
+            command.env(trial::NO_DEADLINES, "1");
+        }
+        if self.stage.trial.twice {
+            command.env(trial::TWICE, "1");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let failed = |error: std::io::Error| fail!(Code::RehearsalFailed, "the runbook cannot be started: {error}");
+        let mut child = command.spawn().map_err(failed)?;
+        let told = (!self.is_quiet()).then(|| self.host.clone());
+        let out = child.stdout.take().map(|stream| tokio::spawn(forward(told.clone(), stream)));
+        let err = child.stderr.take().map(|stream| tokio::spawn(forward(told, stream)));
+        if let Some(after) = death.after
+            && clock::within(after, child.wait()).await.is_none()
+        {
+            child.start_kill().map_err(failed)?;
+        }
+        let status = child.wait().await.map_err(failed)?;
+        // What the process wrote last is still in the pipes; a grandchild that holds one must not hold us.
+        let mut lines = vec![];
+        for reader in [out, err].into_iter().flatten() {
+            match clock::within(Duration::from_secs(2), reader).await {
+                Some(read) => lines.extend(read.unwrap_or_default()),
+                None => tracing::debug!("the run's output was still open when it had ended"),
+            }
+        }
+        Ok((status, lines))
+    }
+
+    /// Hundreds of processes say too much.
+    fn is_quiet(&self) -> bool {
+        self.stage.trial.chaos.is_some()
+    }
+
+    fn say(&self, line: &str) {
+        self.host.tell(Notice::Warned(format!("  | {line}")));
+    }
 }
 
 /// Shows a stream of the run, line by line.
-async fn forward(host: Host, stream: impl AsyncRead + Unpin) {
+async fn forward(host: Option<Host>, stream: impl AsyncRead + Unpin) -> Vec<String> {
     let mut lines = BufReader::new(stream).lines();
+    let mut all = vec![];
     while let Ok(Some(line)) = lines.next_line().await {
-        host.tell(Notice::Warned(format!("  | {line}")));
+        if let Some(host) = &host {
+            host.tell(Notice::Warned(format!("  | {line}")));
+        }
+        all.push(line);
     }
-}
-
-fn home(stage: &Stage) -> std::path::PathBuf {
-    let find = |(name, value): &(String, String)| (name == "PGRUN_HOME").then(|| value.into());
-    stage.environment.iter().find_map(find).unwrap_or_default()
+    all
 }
 
 fn steps(history: &History) -> Vec<Value> {

@@ -6,7 +6,7 @@ use rhai::Dynamic;
 
 use super::{
     sql_file::{self, Piece},
-    stage,
+    stage, state,
 };
 use crate::{
     api::{
@@ -61,6 +61,7 @@ pub(super) const MODULE: Module = Module {
             example: "lab::login(db, #{ role: \"app\", secret: \"lab/app\" })",
             run: login,
         },
+        state::END_STATE,
     ],
     methods: &[Function {
         name: "load_schema",

@@ -2,9 +2,11 @@
 //! URL.
 
 mod child;
+mod deaths;
 mod lab;
 mod load;
 mod sql_file;
+mod state;
 
 use std::{
     path::PathBuf,
@@ -25,6 +27,17 @@ pub(super) const LAB: &Module = &lab::MODULE;
 pub(super) const LOAD: &Module = &load::MODULE;
 pub(super) const REHEARSAL: &Module = &child::MODULE;
 
+/// How a rehearsed run is tried.
+#[derive(Clone, Debug, Default)]
+pub struct Trial {
+    /// Crash points, one for each of its processes (see `journal::crash`).
+    pub crashes: Vec<String>,
+    /// It is killed at every boundary, and at random instants from this seed.
+    pub chaos: Option<u64>,
+    /// Every body and every undo clause runs twice in a row.
+    pub twice: bool,
+}
+
 /// What a rehearsal is given by the command line, and what it finds out.
 pub struct Stage {
     /// This program.
@@ -39,8 +52,8 @@ pub struct Stage {
     pub from: String,
     /// The engine version that GREEN shall have.
     pub to: String,
-    /// Crash points of the run, one for each of its processes (see `journal::crash`).
-    pub crashes: Vec<String>,
+    /// How the run is tried.
+    pub trial: Trial,
     load: Mutex<Option<Load>>,
     facts: Mutex<Map>,
 }
@@ -57,10 +70,16 @@ impl Stage {
             schema,
             from,
             to,
-            crashes: vec![],
+            trial: Trial::default(),
             load: Mutex::default(),
             facts: Mutex::default(),
         }
+    }
+
+    /// `$PGRUN_HOME` of the run.
+    fn home(&self) -> PathBuf {
+        let find = |(name, value): &(String, String)| (name == "PGRUN_HOME").then(|| value.into());
+        self.environment.iter().find_map(find).unwrap_or_default()
     }
 
     /// What the rehearsal found out so far.

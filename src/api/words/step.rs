@@ -55,7 +55,7 @@ pub(super) fn perform(
     context: &mut EvalContext,
     inputs: &Inputs,
     spec: Spec,
-    body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+    body: impl Fn(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
 ) -> Result<Dynamic, Trouble> {
     let frame = Frame::of(Some(context.tag()));
     if frame.in_step() {
@@ -197,7 +197,7 @@ impl Step<'_> {
         &self,
         context: &mut EvalContext,
         inputs: &Inputs,
-        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+        body: impl Fn(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
     ) -> Result<(Dynamic, How), Trouble> {
         let attempt = self.run.look(|state| state.next_attempt(&self.key));
         let work = Work::new(self.run.clone(), self.key.clone(), attempt);
@@ -237,7 +237,7 @@ impl Step<'_> {
         context: &mut EvalContext,
         inputs: &Inputs,
         work: &Arc<Work>,
-        body: impl FnOnce(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+        body: impl Fn(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
     ) -> Result<(Dynamic, How), Trouble> {
         if inputs.has("check") {
             let look = self.inner().in_look(self.spec.limit.clone());
@@ -269,10 +269,46 @@ impl Step<'_> {
         }
         let inner = self.inner().in_work(work.clone(), self.spec.limit.clone());
         let value = body(context, &inner)?;
+        if self.host.is_twice() {
+            self.once_more(context, inputs, &inner, body)?;
+        }
         if inputs.has("verify") {
             let _ = self.await_verify(context, inputs)?;
         }
         Ok((value, if work.has_begun() { How::Ran } else { How::Looked }))
+    }
+
+    /// For `--twice`: the body runs again right away. Where a recovery would run it again, it must succeed again; where
+    /// a `check` would keep it from that, the check must see what was done, and a refusal is as good. Whether anything
+    /// was done twice shows in the end state.
+    fn once_more(
+        &self,
+        context: &mut EvalContext,
+        inputs: &Inputs,
+        inner: &Frame,
+        body: impl Fn(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
+    ) -> Result<(), Trouble> {
+        let name = &self.spec.name;
+        let again = body(context, inner);
+        let refused = match again {
+            Ok(_) => None,
+            Err(trouble) if self.spec.retry_is_safe || trouble.is_halt() || trouble.facts().is_unknown() => {
+                return Err(trouble);
+            }
+            Err(trouble) => Some(trouble.facts()),
+        };
+        if let Some(error) = refused {
+            self.host.tell(Notice::Warned(format!("`{name}` was refused the second time: {error}")));
+        }
+        if inputs.has("check") {
+            let look = self.inner().in_look(self.spec.limit.clone());
+            let seen = inputs.eval_block(context, "check", &look)?;
+            if !matches!(Seen::read(&seen)?, Seen::Done(_) | Seen::Pending) {
+                let error = fail!(Code::StepRule, "the check of step `{name}` does not see what its body has done");
+                return Err(Trouble::Final(error));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the failure. What was begun and not refused by the server is unknown, not failed.

@@ -1,6 +1,6 @@
 //! Undo clauses: kept frozen, with everything the file they stand in gives them, and run newest first.
 
-use super::{fails, refused};
+use super::refused;
 use crate::pgrun::Pgrun;
 
 /// Runs a runbook whose last phase fails, and compares what was said.
@@ -167,14 +167,21 @@ fn a_failing_undo_stops() {
                throw "the cause";
            }"#,
     );
-    let output = pgrun.run().exit(1).stdout("").stderr_has("phase `p` failed (").stderr_has("the cause");
-    output.stderr_has("undoing step `b`: cannot go back").journal_ends(&[
+    let output = pgrun.run().exit(75).stdout("").stderr_has("phase `p` failed (").stderr_has("the cause");
+    output
+        .stderr_has("error[undo_failed]: ")
+        .stderr_has("undoing step `p / b` failed: cannot go back")
+        .journal_ends(&["undo_intent p / b", "undo_failed p / b", "stopped"]);
+    // It is tried again, and again nothing before it is undone.
+    pgrun.resume().exit(75).stdout("").journal_ends(&[
+        "entered p",
         "undo_intent p / b",
         "undo_failed p / b",
         "stopped",
     ]);
-    // It is tried again, and again nothing before it is undone.
-    pgrun.resume().exit(1).stdout("").journal_ends(&["entered p", "undo_intent p / b", "undo_failed p / b", "stopped"]);
+    // A person undid it by hand: the rest of the way back follows, and the phase begins anew.
+    let by_hand = ["resume", "r", "--decide", "p / b=done", "--why", "did it by hand"];
+    pgrun.pgrun(&by_hand).exit(75).stdout("undo a\n").stderr_has("undoing step `p / b` failed");
 }
 
 /// An undo has its own deadline: the phase's has passed already.
@@ -195,7 +202,7 @@ fn an_undo_has_its_own_deadline() {
     );
     pgrun
         .run()
-        .exit(1)
+        .exit(75)
         .stderr_has("the 50 ms of undo of phase `p` passed")
         .journal_ends(&["undo_failed p / a", "stopped"]);
 }
@@ -209,7 +216,7 @@ fn an_undo_clause_is_a_leaf() {
              for i in 0..1 {{ step \"a\" with #{{ key: i }} {{ 1 }} undo {{ {clause} }} }} throw \"the cause\"; }}"
         )
     };
-    fails(&undo("inner();"), "step_rule", "inside another step");
+    Pgrun::of(&undo("inner();")).run().exit(75).stderr_has("error[undo_failed]: ").stderr_has("inside another step");
     refused(&undo("break;"), "");
     refused(&undo("step \"x\" { 1 }"), "stands inside a step");
 }
