@@ -268,9 +268,9 @@ impl Step<'_> {
             work.begin()?;
         }
         let inner = self.inner().in_work(work.clone(), self.spec.limit.clone());
-        let value = body(context, &inner)?;
+        let mut value = body(context, &inner)?;
         if self.host.is_twice() {
-            self.once_more(context, inputs, &inner, body)?;
+            value = self.once_more(context, inputs, &inner, body)?.unwrap_or(value);
         }
         if inputs.has("verify") {
             let _ = self.await_verify(context, inputs)?;
@@ -279,27 +279,28 @@ impl Step<'_> {
     }
 
     /// For `--twice`: the body runs again right away. Where a recovery would run it again, it must succeed again; where
-    /// a `check` would keep it from that, the check must see what was done, and a refusal is as good. Whether anything
-    /// was done twice shows in the end state.
+    /// a `check` would keep it from that, the check must see what was done, and a refusal is as good. As in a recovery,
+    /// the value of the second time counts. Whether anything was done twice shows in the end state.
     fn once_more(
         &self,
         context: &mut EvalContext,
         inputs: &Inputs,
         inner: &Frame,
         body: impl Fn(&mut EvalContext, &Frame) -> Result<Dynamic, Trouble>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<Dynamic>, Trouble> {
         let name = &self.spec.name;
-        let again = body(context, inner);
-        let refused = match again {
-            Ok(_) => None,
-            Err(trouble) if self.spec.retry_is_safe || trouble.is_halt() || trouble.facts().is_unknown() => {
-                return Err(trouble);
+        let value = match body(context, inner) {
+            Ok(value) => Some(value),
+            Err(trouble) => {
+                let error = trouble.facts();
+                let is_cut_off = trouble.is_halt() && error.code() != Code::Foreign;
+                if self.spec.retry_is_safe || is_cut_off || error.is_unknown() {
+                    return Err(trouble);
+                }
+                self.host.tell(Notice::Warned(format!("`{name}` was refused the second time: {error}")));
+                None
             }
-            Err(trouble) => Some(trouble.facts()),
         };
-        if let Some(error) = refused {
-            self.host.tell(Notice::Warned(format!("`{name}` was refused the second time: {error}")));
-        }
         if inputs.has("check") {
             let look = self.inner().in_look(self.spec.limit.clone());
             let seen = inputs.eval_block(context, "check", &look)?;
@@ -308,7 +309,7 @@ impl Step<'_> {
                 return Err(Trouble::Final(error));
             }
         }
-        Ok(())
+        Ok(value)
     }
 
     /// Writes the failure. What was begun and not refused by the server is unknown, not failed.
