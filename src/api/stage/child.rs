@@ -49,6 +49,16 @@ pub(super) const MODULE: Module = Module {
             run,
         },
         Function {
+            name: "run_and_undo",
+            parameters: "options",
+            gives: "#{ run, ms }",
+            effect: Effect::Writes,
+            doc: "Runs the runbook as `run` does, with answers for its first gates only, until it waits for a person; then \
+                  undoes all of it.",
+            example: "run_and_undo(#{ set: #{ blue: \"blue\" }, answers: #{ begin: \"yes\" } }).run",
+            run: run_and_undo,
+        },
+        Function {
             name: "expect",
             parameters: "holds, what",
             gives: "()",
@@ -83,13 +93,13 @@ pub(super) const MODULE: Module = Module {
 
 /// Between two lines about the progress of chaos.
 const TELL_EVERY: i64 = 50;
+/// The exit code of a run that waits for a person.
+const PAUSED: i32 = 75;
 /// `kill -9`.
 const SIGKILL: i32 = 9;
 
-fn run(call: &Call) -> Result<Dynamic> {
-    let stage = stage(call)?;
-    let options = Options::read(call, 0, &["set", "answers", "undo_at"])?;
-    let id = format!("rehearsed-{}", call.host.run()?.id());
+/// The arguments of the first process and of those that take its run up again.
+fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> Result<Processes<'a>> {
     let mut sets = vec![];
     for (name, value) in options.map("set")? {
         for value in value.as_list().map_or_else(|| vec![value.clone()], <[Value]>::to_vec) {
@@ -100,15 +110,48 @@ fn run(call: &Call) -> Result<Dynamic> {
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
     }
-    let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.clone()], sets].concat();
-    let again = vec!["resume".to_owned(), id.clone()];
-    let processes = Processes {
+    let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()], sets].concat();
+    let again = vec!["resume".to_owned(), id.to_owned()];
+    Ok(Processes {
         host: call.host.clone(),
         stage,
-        id: id.clone(),
+        id: id.to_owned(),
         first: [first, answers.clone()].concat(),
         again: [again, answers].concat(),
-    };
+    })
+}
+
+fn run_and_undo(call: &Call) -> Result<Dynamic> {
+    let stage = stage(call)?;
+    let options = Options::read(call, 0, &["set", "answers"])?;
+    let id = format!("undone-{}", call.host.run()?.id());
+    let processes = processes(call, stage, &options, &id)?;
+    let begun = clock::instant();
+    let undo = ["undo", &id, "--yes"].map(str::to_owned);
+    let never = Death { point: None, after: None };
+    let undone = call.wait("running the runbook and undoing it", &[], async {
+        let ended = processes.run(Deaths::Points(vec![].into_iter())).await?;
+        if ended.status.code() != Some(PAUSED) {
+            return Err(fail!(
+                Code::RehearsalFailed,
+                "the run was to wait for a person, and it ended ({})",
+                ended.status
+            ));
+        }
+        Ok(processes.process(&undo, &never).await?.0)
+    })?;
+    if !undone.success() {
+        return Err(fail!(Code::RehearsalFailed, "the undo of the run `{id}` failed ({undone})"));
+    }
+    let ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+    Ok(convert::map_to_dynamic(&map! { "run" => id, "ms" => ms }))
+}
+
+fn run(call: &Call) -> Result<Dynamic> {
+    let stage = stage(call)?;
+    let options = Options::read(call, 0, &["set", "answers", "undo_at"])?;
+    let id = format!("rehearsed-{}", call.host.run()?.id());
+    let processes = processes(call, stage, &options, &id)?;
     let mut points = stage.trial.crashes.clone();
     if stage.trial.twice {
         points.extend(options.texts("undo_at")?.iter().map(|step| format!("after:done:{step}")));

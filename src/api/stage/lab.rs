@@ -62,6 +62,15 @@ pub(super) const MODULE: Module = Module {
             run: login,
         },
         state::END_STATE,
+        Function {
+            name: "is_twice",
+            parameters: "",
+            gives: "true or false",
+            effect: Effect::Pure,
+            doc: "Whether every body and every undo runs twice here: then the undo of a whole run is rehearsed too.",
+            example: "lab::is_twice() // => false",
+            run: |call| Ok(stage(call)?.trial.twice.into()),
+        },
     ],
     methods: &[Function {
         name: "load_schema",
