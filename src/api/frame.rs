@@ -59,19 +59,20 @@ pub struct Work {
     key: Key,
     attempt: u32,
     begun: AtomicBool,
+    is_undo: bool,
 }
 
 impl Work {
     /// Work on a step whose intent is not written yet.
     #[must_use]
     pub fn new(run: Run, key: Key, attempt: u32) -> Arc<Self> {
-        Arc::new(Self { run, key, attempt, begun: AtomicBool::new(false) })
+        Arc::new(Self { run, key, attempt, begun: AtomicBool::new(false), is_undo: false })
     }
 
     /// Work on an undo clause, whose intent stands in the journal already.
     #[must_use]
     pub fn undoing(run: Run, key: Key) -> Arc<Self> {
-        Arc::new(Self { run, key, attempt: 0, begun: AtomicBool::new(true) })
+        Arc::new(Self { run, key, attempt: 0, begun: AtomicBool::new(true), is_undo: true })
     }
 
     /// Makes the intent durable before the first write. Later calls do nothing.
@@ -209,6 +210,12 @@ impl Frame {
     #[must_use]
     pub fn work(&self) -> Option<&Arc<Work>> {
         if let Place::Work(work) = &self.place { Some(work) } else { None }
+    }
+
+    /// True in an undo clause.
+    #[must_use]
+    pub fn is_undo(&self) -> bool {
+        self.work().is_some_and(|work| work.is_undo)
     }
 
     /// True in a phase that must not wait for a person.

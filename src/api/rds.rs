@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     aws::{Bounds, FinalSnapshot, InstanceGoal, Made, Mark, Rds, Resource, Restore, SnapshotGoal, Tags, Wait},
-    base::{Code, Map, Result, Value},
+    base::{
+        Code, Map, Result, Value,
+        poll::{self, Patience, Seen},
+    },
     fail,
     journal::key_text,
     map,
@@ -24,6 +27,8 @@ use crate::{
 
 /// RDS answers several questions a second before it throttles; a look every three seconds notices in time.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long RDS may be at work on something that is to be deleted: the first snapshot of a large instance takes hours.
+const AT_WORK: Duration = Duration::from_hours(3);
 
 /// The module.
 pub(super) const MODULE: Module = Module {
@@ -152,12 +157,17 @@ pub(super) const MODULE: Module = Module {
             parameters: "id",
             gives: "()",
             effect: Effect::Destroys,
-            doc: "Deletes a snapshot; one that is gone already is no error.",
+            doc: "Deletes a snapshot, once it is not being made any more; one that is gone already is no error. In an undo \
+                  clause what this step did not make stays.",
             example: "rds::delete_snapshot(\"none\")",
             run: |call| {
                 let id = call.text(0)?;
-                let doing = format!("deleting snapshot `{id}`");
-                change(call, &doing, None, async |rds| gone_is_fine(rds.delete_snapshot(&id).await))?;
+                if !may_delete(call, Resource::Snapshot(&id), &id)? {
+                    return Ok(Dynamic::UNIT);
+                }
+                change(call, &format!("deleting snapshot `{id}`"), None, async |rds| {
+                    once_it_rests(&format!("snapshot `{id}`"), async || rds.delete_snapshot(&id).await).await
+                })?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -212,7 +222,7 @@ pub(super) const MODULE: Module = Module {
             gives: "()",
             effect: Effect::Destroys,
             doc: "Deletes an instance without a last snapshot and waits until it is gone; one that is gone already is \
-                  no error.",
+                  no error. In an undo clause what this step did not make stays.",
             example: "rds::delete_instance(\"none\")",
             run: delete_instance,
         },
@@ -307,8 +317,12 @@ fn delete_instance(call: &Call) -> Result<Dynamic> {
     let doing = format!("deleting instance `{id}`");
     let found = call.host.wait(&call.frame, &doing, async { rds.find_instance(&id).await })?;
     let Some(instance) = found else { return Ok(Dynamic::UNIT) };
+    if !may_delete(call, Resource::Instance(&id), &id)? {
+        return Ok(Dynamic::UNIT);
+    }
     call.wait(&doing, std::slice::from_ref(&instance.arn), async {
-        gone_is_fine(rds.delete_instance(&id, &FinalSnapshot::Skip, false).await.map(|_| ()))?;
+        let delete = async || rds.delete_instance(&id, &FinalSnapshot::Skip, false).await.map(|_| ());
+        once_it_rests(&format!("instance `{id}`"), delete).await?;
         rds.wait_instance_gone(&instance, &Wait { every: LOOK_EVERY, ..Wait::default() }).await
     })?;
     Ok(Dynamic::UNIT)
@@ -347,9 +361,30 @@ fn state(made: Made, found: Option<Map>) -> Dynamic {
     convert::map_to_dynamic(&map! { "state" => word, "value" => value })
 }
 
-fn gone_is_fine(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.code() == Code::AwsNotFound => Ok(()),
-        other => other,
+/// An undo takes back only what its own step made: the name may belong to somebody else by now.
+fn may_delete(call: &Call, resource: Resource<'_>, id: &str) -> Result<bool> {
+    if !call.frame.is_undo() {
+        return Ok(true);
     }
+    let mark = mark(call)?;
+    let made = ask(call, &format!("asking who made `{id}`"), async |rds| rds.made_by(resource, &mark).await)?;
+    if made == Made::Foreign {
+        call.host.tell(Notice::Warned(format!("`{id}` was not made by this step of this run: it stays")));
+    }
+    Ok(made == Made::Ours)
+}
+
+/// Deletes something as soon as its state allows it. What is gone already is no error.
+async fn once_it_rests(what: &str, delete: impl AsyncFn() -> Result<()>) -> Result<()> {
+    let patience = Patience { every: LOOK_EVERY, deadline: AT_WORK };
+    poll::until(&format!("{what} to be in a state in which it can be deleted"), patience, async || {
+        match delete().await {
+            Err(error) if error.code() == Code::AwsNotFound => Ok(Seen::Ready(())),
+            Err(error) if error.fact("aws_code").is_some_and(|code| code.starts_with("InvalidDB")) => {
+                Ok(Seen::NotYet(error.message().to_owned()))
+            }
+            deleted => deleted.map(Seen::Ready),
+        }
+    })
+    .await
 }

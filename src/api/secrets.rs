@@ -5,6 +5,7 @@ use rhai::Dynamic;
 use super::{
     convert,
     function::{Call, Effect, Function, Module},
+    operator::Notice,
     options::Options,
     rds,
 };
@@ -93,7 +94,7 @@ pub(super) const MODULE: Module = Module {
             gives: "()",
             effect: Effect::Destroys,
             doc: "Deletes a secret after 7 days, or after #{ days }; with #{ now: true } at once. One that is gone \
-                  already is no error.",
+                  already is no error. In an undo clause what this step did not make stays.",
             example: "secrets::delete(\"none\", #{ now: true })",
             run: delete,
         },
@@ -157,6 +158,19 @@ fn delete(call: &Call) -> Result<Dynamic> {
             Deletion::After(u8::try_from(days).map_err(wrong)?)
         }
     };
+    if call.frame.is_undo() {
+        let mark = rds::mark(call)?;
+        let found = ask(call, &format!("asking who made secret `{name}`"), async |secrets| {
+            match secrets.describe(&name).await {
+                Err(error) if error.code() == Code::AwsNotFound => Ok(None),
+                found => found.map(Some),
+            }
+        })?;
+        if found.is_some_and(|found| mark.made(&found.tags) == Made::Foreign) {
+            call.host.tell(Notice::Warned(format!("secret `{name}` was not made by this step of this run: it stays")));
+            return Ok(Dynamic::UNIT);
+        }
+    }
     change(call, &format!("deleting secret `{name}`"), &name, async |secrets| {
         match secrets.delete(&name, deletion).await {
             Err(error) if error.code() == Code::AwsNotFound => Ok(()),

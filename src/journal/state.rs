@@ -120,7 +120,9 @@ impl StepRecord {
         match self.state {
             StepState::Done { how, .. } => how != How::Looked,
             StepState::Undoing(_) | StepState::UndoFailed(..) => true,
-            StepState::Begun | StepState::Failed(_) => self.begun,
+            // What somebody else made is nothing that this run could take back.
+            StepState::Failed(ref fault) => self.begun && fault.code != "foreign",
+            StepState::Begun => self.begun,
             StepState::Undone | StepState::Void => false,
         }
     }

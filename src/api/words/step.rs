@@ -91,7 +91,7 @@ pub(super) fn perform(
         }
         Err(trouble) => {
             host.tell(Notice::Failed { depth, name, error: trouble.facts() });
-            if step.run.look(|state| state.step(&step.key).is_some_and(|record| record.begun)) {
+            if step.run.look(|state| state.step(&step.key).is_some_and(StepRecord::may_have_changed)) {
                 step.keep_undo(Dynamic::UNIT);
             }
             step.frame.failed(&step.key);
@@ -121,7 +121,7 @@ impl Step<'_> {
         let Some(record) = self.record.clone() else {
             return if self.frame.is_rewinding() { Err(self.rewound(inputs)) } else { Ok(None) };
         };
-        match record.state {
+        match record.state.clone() {
             StepState::Done { value, .. } => {
                 let value = convert::to_dynamic(&Value::from_json(&value)?);
                 self.keep_undo(value.clone());
@@ -139,7 +139,7 @@ impl Step<'_> {
             }
             state if self.frame.is_rewinding() => {
                 let unknown_value = match state {
-                    StepState::Begun | StepState::Failed(_) if record.begun => Some(Dynamic::UNIT),
+                    StepState::Begun | StepState::Failed(_) if record.may_have_changed() => Some(Dynamic::UNIT),
                     StepState::Undoing(value) | StepState::UndoFailed(value, _) => Some(match value {
                         Some(value) => convert::to_dynamic(&Value::from_json(&value)?),
                         None => Dynamic::UNIT,

@@ -16,3 +16,4 @@ mod secrets;
 mod seeds;
 mod server;
 mod stage;
+mod undo;
