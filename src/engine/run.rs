@@ -190,8 +190,8 @@ fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Decision, Strin
     run.look(|state| decisions.about.iter().map(|given| find(state, given)).collect())
 }
 
-/// Undoes a run: newest step first, down to the step `to` or as a whole. The script is followed over its journal to find
-/// the undo clauses; nothing is done before a person has seen what will be.
+/// Undoes a run: newest step first, down to the step `to` or as a whole. The script is followed over its journal to
+/// find the undo clauses; nothing is done before a person has seen what will be.
 ///
 /// # Errors
 /// Everything that is found before the first undo: the journal is as it was.

@@ -279,8 +279,8 @@ impl RunState {
         self.steps.get(key).filter(|step| step.state != StepState::Void)
     }
 
-    /// The command that takes a run up again: an answer to a gate if one is waited for, and a place for every parameter
-    /// that held a password.
+    /// The command that takes a run up again: an answer to a gate if one is waited for, and a place for every
+    /// parameter that held a password.
     #[must_use]
     pub fn resume_command(run: &str, answer: Option<&str>, secret_params: &[String]) -> String {
         let answer = answer.map_or_else(String::new, |answer| format!(" --answer {answer}"));
@@ -315,7 +315,8 @@ impl RunState {
         }
     }
 
-    /// As [`RunState::resume_command`], for this run; of a run that is being undone, the command that goes on with that.
+    /// As [`RunState::resume_command`], for this run; of a run that is being undone, the command that goes on with
+    /// that.
     #[must_use]
     pub fn command(&self, answer: Option<&str>) -> String {
         let none = (String::new(), vec![]);
@@ -401,8 +402,8 @@ impl RunState {
         Ok(())
     }
 
-    /// A phase around a key in which nothing can happen, because it is not entered. To undo what is in phases that were
-    /// left, one phase around them has to be entered.
+    /// A phase around a key in which nothing can happen, because it is not entered. To undo what is in phases that
+    /// were left, one phase around them has to be entered.
     fn phase_not_entered<'a>(&self, key: &'a [String], undoes: bool) -> Option<&'a [String]> {
         let is_phase = |outer: &&[String]| self.phase(outer).is_some() || !is_branch(outer);
         let mut around = (1..key.len()).map(|end| &key[..end]).filter(is_phase);

@@ -10,6 +10,7 @@ mod outer;
 mod parallel;
 mod phase;
 mod poll;
+mod seen;
 mod step;
 
 use rhai::{Array, Dynamic, Engine, EvalContext, Expression, ImmutableString, LexError, ParseError, Position};

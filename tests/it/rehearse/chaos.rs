@@ -1,5 +1,5 @@
-//! One rehearsal in which the run dies at every boundary of its journal and at random instants between, and one in which
-//! everything is done twice: the end is the same as that of a run that nothing happens to.
+//! One rehearsal in which the run dies at every boundary of its journal and at random instants between, and one in
+//! which everything is done twice: the end is the same as that of a run that nothing happens to.
 
 use serde_json::Value as Json;
 
