@@ -11,6 +11,7 @@ mod forward_and_back;
 mod histories;
 mod machine;
 mod passwords;
+mod recorded;
 mod replay;
 mod signals;
 mod undo;
