@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use crate::base::{Code, Error};
@@ -285,8 +285,13 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<(String, i64)>,
     /// What the script's `catch` got, where it was not pgrun's own error: a replay raises the same value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub thrown: Option<Json>,
+}
+
+/// What stands there counts, also `null`: a script may throw `()`.
+fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(json).map(Some)
 }
 
 impl From<&Error> for Fault {

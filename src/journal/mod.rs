@@ -7,13 +7,14 @@
 //! claims/SHA.json         the run that may write to a target                lock.rs
 //! ```
 //!
-//! `state.rs` is a pure state machine: a live run and a recovery call the same [`RunState::next`], so whatever a live
-//! run may write a recovery can read, and nothing else.
+//! `moves.rs` is a pure state machine over the types of `state.rs`: a live run and a recovery call the same
+//! [`RunState::next`], so whatever a live run may write a recovery can read, and nothing else.
 
 pub mod crash;
 pub mod event;
 pub mod file;
 pub mod lock;
+mod moves;
 pub mod record;
 pub mod run;
 pub mod sources;

@@ -22,6 +22,10 @@ pub struct Masks<'a> {
     pub exact: &'a dyn Fn(&str) -> String,
 }
 
+/// How deeply a body may be nested. A reader of JSON has a limit too (128 for `serde_json`), so that no text can
+/// exhaust its stack: what is written has to stay below it, or the run could never be read again.
+const DEPTH: usize = 100;
+
 /// The fields that hold sentences.
 const PROSE: [&str; 3] = ["message", "details", "text"];
 
@@ -71,6 +75,13 @@ impl Record {
         let event = serde_json::to_value(&self.event).map_err(broken)?;
         let kind = self.event.kind().to_owned();
         let mut body = event.get("body").cloned().unwrap_or(Json::Null);
+        if !is_flat(&body, DEPTH) {
+            return Err(fail!(
+                Code::NotJournalable,
+                "a value of the event `{kind}` is nested deeper than {DEPTH} levels"
+            )
+            .hint("give a flat list or map in its place"));
+        }
         let values_are_exact = matches!(self.event, Event::Done { .. } | Event::RunStarted(_));
         mask(&mut body, masks, !values_are_exact, false);
         let key = self.key.iter().map(|part| (masks.exact)(part)).collect();
@@ -133,6 +144,15 @@ pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// True when nothing is nested deeper than some levels.
+fn is_flat(json: &Json, levels: usize) -> bool {
+    match json {
+        Json::Array(items) => levels > 0 && items.iter().all(|item| is_flat(item, levels - 1)),
+        Json::Object(map) => levels > 0 && map.values().all(|item| is_flat(item, levels - 1)),
+        _ => true,
+    }
 }
 
 /// Masks the texts of a body; `has_prose` tells whether its fields of that name hold sentences.

@@ -1,13 +1,17 @@
 //! Tests of recovery: real processes, real deaths, a real server that counts the effects.
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+mod chance;
 mod claims;
 mod damage;
 mod deaths;
 mod decide;
+mod forger;
 mod forward_and_back;
+mod histories;
 mod machine;
 mod passwords;
+mod recorded;
 mod replay;
 mod signals;
 mod undo;
