@@ -21,6 +21,9 @@ use crate::{
     fail,
 };
 
+/// How the folders of runs begin that are being removed. No id begins with a dot.
+pub(super) const ASIDE: &str = ".removed-";
+
 /// Where runs live.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -65,7 +68,7 @@ impl RunFolder {
         let continues = new.continues.as_deref().map(|name| self.find(name)).transpose()?;
         let folder = self.path(&id);
         let io = |error: std::io::Error| fail!(Code::JournalWrite, "`{}` cannot be made: {error}", folder.display());
-        let runs = self.home.join("runs");
+        let runs = self.runs();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(io)?;
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => fail!(Code::Refused, "there is already a run `{id}`")
@@ -146,7 +149,7 @@ impl RunFolder {
         let matching: Vec<&String> = ids.iter().filter(|id| id.contains(name)).collect();
         match matching.as_slice() {
             [only] => Ok((*only).clone()),
-            [] => Err(fail!(Code::NoSuchRun, "there is no run `{name}` in `{}`", self.home.join("runs").display())
+            [] => Err(fail!(Code::NoSuchRun, "there is no run `{name}` in `{}`", self.runs().display())
                 .hint("list the runs with `pgrun runs`")),
             several => Err(fail!(
                 Code::NoSuchRun,
@@ -159,7 +162,7 @@ impl RunFolder {
 
     /// All ids, oldest first by the time of their first record's file.
     pub fn ids(&self) -> Result<Vec<String>> {
-        let folder = self.home.join("runs");
+        let folder = self.runs();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -171,7 +174,7 @@ impl RunFolder {
             |path: &Path| fs::metadata(path.join("lock")).and_then(|meta| meta.created().or(meta.modified())).ok();
         let mut runs: Vec<_> = entries
             .flatten()
-            .filter(|entry| entry.path().is_dir())
+            .filter(|entry| entry.path().is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b"."))
             .map(|entry| (made(&entry.path()), entry.file_name().to_string_lossy().into_owned()))
             .collect();
         runs.sort();
@@ -189,8 +192,16 @@ impl RunFolder {
         RunLock::is_held(&self.path(id).join("lock"))
     }
 
-    fn path(&self, id: &str) -> PathBuf {
-        self.home.join("runs").join(id)
+    pub(super) fn path(&self, id: &str) -> PathBuf {
+        self.runs().join(id)
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.home.join("runs")
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
     }
 }
 
@@ -354,9 +365,11 @@ impl Run {
 }
 
 impl RunFolder {
-    /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end.
-    fn is_over(&self, run: &str) -> bool {
-        !self.path(run).exists() || self.history(run).is_ok_and(|history| history.state.status.is_over())
+    /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end,
+    /// nor is one that a process holds: it claims its targets before it writes that it undoes a run that was done.
+    pub(super) fn is_over(&self, run: &str) -> bool {
+        let has_ended = || self.history(run).is_ok_and(|history| history.state.status.is_over());
+        !self.path(run).exists() || (!self.is_locked(run) && has_ended())
     }
 }
 
