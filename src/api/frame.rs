@@ -74,12 +74,14 @@ impl Work {
         Arc::new(Self { run, key, attempt: 0, begun: AtomicBool::new(true) })
     }
 
-    /// Makes the intent durable before the first write. Later calls do nothing.
+    /// Makes the intent durable before the first write. Later calls only make sure that the result will be, too: when
+    /// another branch could not write the journal, nothing more may be done here.
     pub fn begin(&self) -> Result<()> {
-        if !self.begun.load(Ordering::Acquire) {
-            self.run.write(&self.key, self.attempt, Event::Intent)?;
-            self.begun.store(true, Ordering::Release);
+        if self.has_begun() {
+            return self.run.writable();
         }
+        self.run.write(&self.key, self.attempt, Event::Intent)?;
+        self.begun.store(true, Ordering::Release);
         Ok(())
     }
 

@@ -58,7 +58,10 @@ impl RunLock {
     /// # Errors
     /// `locked` naming user, host, process and time.
     pub fn take(path: &Path, run: &str) -> Result<Self> {
-        let io = |error: std::io::Error| fail!(Code::Locked, "the lock `{}` cannot be used: {error}", path.display());
+        let io = |error: std::io::Error| {
+            fail!(Code::JournalWrite, "the lock `{}` cannot be written: {error}", path.display())
+                .hint("make space or repair the disk; nothing was done")
+        };
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -138,15 +141,20 @@ impl Claims {
     /// # Errors
     /// `claimed` naming the other run, who, where and since when.
     pub fn claim(&self, target: &str, run: &str, is_over: impl Fn(&str) -> bool) -> Result<()> {
-        let io =
-            |error: std::io::Error| fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}");
+        let io = |error: std::io::Error| {
+            fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}")
+                .hint("make space or repair the disk; nothing was done to the target")
+        };
         fs::create_dir_all(&self.folder).map_err(io)?;
         let _turn = self.turn().map_err(io)?;
         let path = self.path(target);
         let mine = serde_json::to_string(&Holder::new(run, target)).unwrap_or_default();
         // The claim is complete before it has its name: a process that dies in between leaves no half claim.
         let draft = self.folder.join(format!("{run}.{}.draft", std::process::id()));
-        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).map_err(io)?;
+        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).or_else(|error| {
+            let _ = fs::remove_file(&draft);
+            Err(io(error))
+        })?;
         let linked = loop {
             match fs::hard_link(&draft, &path) {
                 Ok(()) => break Ok(()),

@@ -60,7 +60,7 @@ impl RunFolder {
         let stem =
             Path::new(&new.runbook).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
         let random = format!("{:04x}", rand::random::<u16>());
-        let id = new.id.unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
+        let id = new.id.clone().unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
         let fits = !id.is_empty() && id.len() <= 100 && !id.starts_with('.');
         if !fits || !id.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
             return Err(fail!(Code::Usage, "got the run id {id:?}, wanted letters, digits, `-`, `_` and `.`"));
@@ -75,23 +75,41 @@ impl RunFolder {
                 .hint(format!("resume it with `pgrun resume {id}`, or choose another `--run-id`")),
             _ => io(error),
         })?;
-        let lock = RunLock::take(&folder.join("lock"), &id)?;
+        let begun = Self::begin(&folder, &id, &new, continues, redactor);
+        let (lock, journal) = begun.map_err(|error| {
+            // Nothing was done yet, and what is left of it would stand in the way of the same id.
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::warn!("`{}` stays: {error}", folder.display());
+            }
+            error.hint("make space or repair the disk, then begin the run again: nothing was done")
+        })?;
+        Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
+    }
+
+    fn begin(
+        folder: &Path,
+        id: &str,
+        new: &NewRun,
+        continues: Option<String>,
+        redactor: Redactor,
+    ) -> Result<(RunLock, JournalFile)> {
+        let lock = RunLock::take(&folder.join("lock"), id)?;
         let digests = sources::keep(&folder.join("sources"), &new.sources)?;
-        file::sync_folder(&folder)?;
+        file::sync_folder(folder)?;
         let mut journal = JournalFile::create(&folder.join("journal.jsonl"), redactor)?;
         let started = RunStarted {
-            run: id.clone(),
-            runbook: new.runbook,
-            main: new.main,
+            run: id.to_owned(),
+            runbook: new.runbook.clone(),
+            main: new.main.clone(),
             sources: digests,
-            params: new.params,
-            secret_params: new.secret_params,
+            params: new.params.clone(),
+            secret_params: new.secret_params.clone(),
             continues,
             pgrun: env!("CARGO_PKG_VERSION").into(),
             person: Person::here(),
         };
         journal.append(&[], 0, Event::RunStarted(started))?;
-        Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
+        Ok((lock, journal))
     }
 
     /// Opens a run to take it up again: locked, checked, its texts loaded. Nothing is written before [`Run::resume`],
@@ -331,6 +349,14 @@ impl Run {
     /// Writes one event; it is durable when this returns.
     pub fn write(&self, key: &[String], attempt: u32, event: Event) -> Result<()> {
         self.journal().append(key, attempt, event)
+    }
+
+    /// Whether more can be written, and so whether more may be done.
+    ///
+    /// # Errors
+    /// `journal_write` once something could not be written.
+    pub fn writable(&self) -> Result<()> {
+        self.journal().writable()
     }
 
     /// Claims a target before the first write to it.

@@ -6,6 +6,7 @@ mod damage;
 mod deaths;
 mod decide;
 mod forward_and_back;
+mod full_disk;
 mod machine;
 mod passwords;
 mod replay;
