@@ -151,9 +151,9 @@ impl Claims {
         let mine = serde_json::to_string(&Holder::new(run, target)).unwrap_or_default();
         // The claim is complete before it has its name: a process that dies in between leaves no half claim.
         let draft = self.folder.join(format!("{run}.{}.draft", std::process::id()));
-        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).or_else(|error| {
+        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).map_err(|error| {
             let _ = fs::remove_file(&draft);
-            Err(io(error))
+            io(error)
         })?;
         let linked = loop {
             match fs::hard_link(&draft, &path) {

@@ -39,9 +39,9 @@ pub fn keep(folder: &Path, sources: &Sources) -> Result<BTreeMap<String, String>
             let written = fs::write(&draft, text)
                 .and_then(|()| fs::File::open(&draft)?.sync_all())
                 .and_then(|()| fs::rename(&draft, &path));
-            written.or_else(|error| {
+            written.map_err(|error| {
                 let _ = fs::remove_file(&draft);
-                Err(io(error))
+                io(error)
             })?;
         }
         digests.insert(name.clone(), digest);
