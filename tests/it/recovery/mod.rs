@@ -1,6 +1,7 @@
 //! Tests of recovery: real processes, real deaths, a real server that counts the effects.
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+mod applied;
 mod claims;
 mod damage;
 mod deaths;
