@@ -45,6 +45,10 @@
 //! intent and simply runs again, and an intent without a result means that something may have changed. Then the ladder
 //! in `api/words/step.rs` decides: `check`, `verify`, `retry: "safe"`, or a person.
 //!
+//! A transaction can know more: where the database has pgrun's own schema, it leaves a row about itself. A step that
+//! changed something by such transactions only is begun with `marked` instead, and settles its outcome by itself
+//! (`api/transaction.rs`).
+//!
 //! # Adding one thing
 //!
 //! | what | where |

@@ -12,9 +12,19 @@ use crate::{
     pg::{self, Session, SslMode, Target},
 };
 
-/// A database of a server. Clones share one connection; the flag says that this one stands inside a transaction.
+/// A database of a server. Clones share one connection.
 #[derive(Clone)]
-pub(super) struct Db(Arc<Inner>, bool);
+pub(super) struct Db(Arc<Inner>, Standing);
+
+/// Where a handle stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Open,
+    /// Inside a transaction.
+    Within,
+    /// Inside a transaction that leaves a row about itself.
+    Marked,
+}
 
 struct Inner {
     host: Host,
@@ -80,7 +90,7 @@ impl Db {
             call.host.redactor().learn(url);
         }
         let inner = Inner { host: call.host.clone(), options, opened: OnceCell::new(), turn: Arc::default() };
-        Ok(Self(Arc::new(inner), false))
+        Ok(Self(Arc::new(inner), Standing::Open))
     }
 
     /// The session, opened or not. Looks instance and secret up when it is first called.
@@ -101,7 +111,7 @@ impl Db {
     /// The turn of whoever needs several statements in a row.
     pub(super) async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
         // Inside a transaction the turn is had already.
-        if self.1 { None } else { Some(self.0.turn.clone().lock_owned().await) }
+        if self.is_in_transaction() { None } else { Some(self.0.turn.clone().lock_owned().await) }
     }
 
     /// True for two handles on one connection.
@@ -110,13 +120,18 @@ impl Db {
     }
 
     /// The same database, inside a transaction that its caller has begun.
-    pub(super) fn in_transaction(&self) -> Self {
-        Self(self.0.clone(), true)
+    pub(super) fn in_transaction(&self, is_marked: bool) -> Self {
+        Self(self.0.clone(), if is_marked { Standing::Marked } else { Standing::Within })
     }
 
     /// True inside a transaction.
     pub(super) fn is_in_transaction(&self) -> bool {
-        self.1
+        self.1 != Standing::Open
+    }
+
+    /// True inside a transaction that leaves a row about itself.
+    pub(super) fn is_marked(&self) -> bool {
+        self.1 == Standing::Marked
     }
 
     /// Where it leads, for people; what is known before it is opened.

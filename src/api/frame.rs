@@ -2,10 +2,7 @@
 //! so functions, closures and modules all see the frame of whoever called them.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -58,30 +55,97 @@ pub struct Work {
     run: Run,
     key: Key,
     attempt: u32,
-    begun: AtomicBool,
+    progress: Mutex<Progress>,
     is_undo: bool,
+}
+
+/// How far a body is.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    begun: Begun,
+    /// True once the body has seen something of the world that may be otherwise the next time.
+    looked: bool,
+    /// Transactions that were to leave a row about themselves.
+    transactions: u32,
+}
+
+/// What the journal says about a body that is at work.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Begun {
+    #[default]
+    Nothing,
+    /// It changes something by marked transactions only.
+    Marked,
+    Anything,
 }
 
 impl Work {
     /// Work on a step whose intent is not written yet.
     #[must_use]
     pub fn new(run: Run, key: Key, attempt: u32) -> Arc<Self> {
-        Arc::new(Self { run, key, attempt, begun: AtomicBool::new(false), is_undo: false })
+        Arc::new(Self { run, key, attempt, progress: Mutex::default(), is_undo: false })
     }
 
     /// Work on an undo clause, whose intent stands in the journal already.
     #[must_use]
     pub fn undoing(run: Run, key: Key) -> Arc<Self> {
-        Arc::new(Self { run, key, attempt: 0, begun: AtomicBool::new(true), is_undo: true })
+        let progress = Progress { begun: Begun::Anything, looked: true, transactions: 0 };
+        Arc::new(Self { run, key, attempt: 0, progress: Mutex::new(progress), is_undo: true })
     }
 
-    /// Makes the intent durable before the first write. Later calls do nothing.
+    /// Makes the intent durable before the first write. Later calls only make sure that the result will be, too: when
+    /// another branch could not write the journal, nothing more may be done here.
     pub fn begin(&self) -> Result<()> {
-        if !self.begun.load(Ordering::Acquire) {
-            self.run.write(&self.key, self.attempt, Event::Intent)?;
-            self.begun.store(true, Ordering::Release);
+        let mut progress = self.progress();
+        progress.looked = true;
+        if progress.begun == Begun::Anything {
+            return self.run.writable();
         }
+        self.run.write(&self.key, self.attempt, Event::Intent)?;
+        progress.begun = Begun::Anything;
         Ok(())
+    }
+
+    /// Makes durable that a transaction begins which leaves a row about itself.
+    pub fn begin_marked(&self) -> Result<()> {
+        let mut progress = self.progress();
+        if progress.begun != Begun::Nothing {
+            return self.run.writable();
+        }
+        self.run.write(&self.key, self.attempt, Event::Marked)?;
+        progress.begun = Begun::Marked;
+        Ok(())
+    }
+
+    /// The body has seen something of the world: another attempt may see something else and take another way.
+    pub fn looked(&self) {
+        self.progress().looked = true;
+    }
+
+    /// The number of the next transaction that may leave a row about itself; none once the body has looked at the world,
+    /// since another attempt's transaction of the same number may be another one then.
+    pub fn next_transaction(&self) -> Option<u32> {
+        let mut progress = self.progress();
+        if progress.looked {
+            return None;
+        }
+        progress.transactions += 1;
+        Some(progress.transactions)
+    }
+
+    /// Whether more may be done by a transaction whose begin is durable.
+    pub fn writable(&self) -> Result<()> {
+        self.run.writable()
+    }
+
+    /// The step's identity.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number of the attempt.
@@ -93,7 +157,7 @@ impl Work {
     /// True once something may have been changed.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
+        self.progress().begun != Begun::Nothing
     }
 }
 

@@ -154,7 +154,12 @@ impl Call<'_> {
         let name = self.function.name;
         match self.function.effect {
             Effect::Pure => Ok(()),
-            Effect::Reads if self.frame.in_step() => Ok(()),
+            Effect::Reads if self.frame.in_step() => {
+                if let Some(work) = self.frame.work() {
+                    work.looked();
+                }
+                Ok(())
+            }
             Effect::Reads => Err(fail!(Code::StepRule, "`{name}` looks at the world outside any step")
                 .hint(format!("put it into a step: let seen = step \"look\" {{ {name}(..) }};"))),
             Effect::Writes | Effect::Destroys => {
@@ -168,6 +173,20 @@ impl Call<'_> {
                 work.begin()
             }
         }
+    }
+
+    /// The same for a statement of a transaction that leaves a row about itself: its begin is durable already.
+    pub fn enter_marked(&self) -> Result<()> {
+        match self.frame.work() {
+            Some(work) => work.writable(),
+            None => self.enter(&[]),
+        }
+    }
+
+    /// Where in the script the call stands.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.context.call_source().unwrap_or_default(), self.context.call_position())
     }
 
     /// How many arguments were given.

@@ -3,12 +3,11 @@
 use rhai::Dynamic;
 
 use super::{
-    bridge::{self, Ended},
     convert,
     db::Db,
     function::{Call, Effect, Function, Module},
     operator::Notice,
-    reads,
+    reads, transaction,
 };
 use crate::{
     base::{Code, Map, Result},
@@ -86,7 +85,7 @@ pub(super) const MODULE: Module = Module {
             example: "db.execute(\"create temporary table t (n int)\") // => 0",
             run: |call| {
                 let (sql, values) = (call.text(1)?, call.list(2)?);
-                let count = write(call, "running a statement", async |session| session.execute(&sql, &values).await)?;
+                let count = change(call, &sql, async |session| session.execute(&sql, &values).await)?;
                 Ok(i64::try_from(count).unwrap_or(i64::MAX).into())
             },
         },
@@ -99,7 +98,7 @@ pub(super) const MODULE: Module = Module {
             example: "db.execute_returning(\"select 1 as one\") // => [#{ one: 1 }]",
             run: |call| {
                 let (sql, values) = (call.text(1)?, call.list(2)?);
-                let rows = write(call, "running a statement", async |session| session.query(&sql, &values).await)?;
+                let rows = change(call, &sql, async |session| session.query(&sql, &values).await)?;
                 Ok(rows.iter().map(convert::map_to_dynamic).collect::<rhai::Array>().into())
             },
         },
@@ -112,7 +111,7 @@ pub(super) const MODULE: Module = Module {
             example: "db.batch(\"create temporary table t2 (n int); insert into t2 values (1)\")",
             run: |call| {
                 let sql = call.text(1)?;
-                write(call, "running statements", async |session| session.batch(&sql).await)?;
+                change(call, &sql, async |session| session.batch(&sql).await)?;
                 Ok(Dynamic::UNIT)
             },
         },
@@ -121,9 +120,12 @@ pub(super) const MODULE: Module = Module {
             parameters: "db, body",
             gives: "the value of the body",
             effect: Effect::Writes,
-            doc: "Runs a closure in one transaction: committed when it ends, rolled back when it raises an error.",
+            doc: "Runs a closure in one transaction: committed when it ends, rolled back when it raises an error. Where \
+                  the database has pgrun's own schema (pg::install_own), a step that changes something only by \
+                  transactions, and looks at nothing outside them, is never in doubt: resumed, it repeats none that \
+                  took effect.",
             example: "db.transaction(|tx| { tx.execute_returning(\"select 1 as one\")[0].one }) // => 1",
-            run: transaction,
+            run: transaction::run,
         },
         Function {
             name: "server",
@@ -161,13 +163,19 @@ pub(super) fn db(call: &Call, at: usize) -> Result<Db> {
 /// Reads through pgrun's own primitives.
 pub(super) fn look<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
     let db = db(call, 0)?;
-    let answer = call.wait(&format!("{doing} on {}", db.label()), &[], async {
+    enter(call, &db)?;
+    let answer = call.host.wait(&call.frame, &format!("{doing} on {}", db.label()), async {
         let session = db.session().await?;
         let _turn = db.turn().await;
         work(session).await
     });
     tell_notices(call, &db);
     answer
+}
+
+/// What is read inside a marked transaction belongs to it.
+fn enter(call: &Call, db: &Db) -> Result<()> {
+    if db.is_marked() { call.enter_marked() } else { call.enter(&[]) }
 }
 
 /// Reads on two servers, the first two arguments.
@@ -189,6 +197,29 @@ pub(super) fn look_all<T>(
 pub(super) fn write<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
     let db = db(call, 0)?;
     write_all(call, doing, &[&db], async |sessions| work(sessions[0]).await)
+}
+
+/// Runs statements of the script. Inside a marked transaction they share its fate, unless they have effects beside it.
+fn change<T>(call: &Call, sql: &str, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
+    const DOING: &str = "running a statement";
+    let db = db(call, 0)?;
+    if db.is_marked() && reads::refuse_changes(sql).is_err() {
+        // What stays when the transaction is rolled back needs an intent.
+        call.enter(&[])?;
+    }
+    if db.is_marked() {
+        return within(call, DOING, &db, work);
+    }
+    write(call, DOING, work)
+}
+
+/// Runs statements of a marked transaction: its begin is durable.
+pub(super) fn within<T>(call: &Call, doing: &str, db: &Db, work: impl AsyncFnOnce(&Session) -> Result<T>) -> Result<T> {
+    call.enter_marked()?;
+    let answer =
+        call.host.wait(&call.frame, &format!("{doing} on {}", db.label()), async { work(db.session().await?).await });
+    tell_notices(call, db);
+    answer
 }
 
 /// Writes to several servers, or to one while looking at others: all are claimed.
@@ -247,37 +278,6 @@ fn only(mut rows: Vec<Map>) -> Result<Map> {
         (1, Some(row)) => Ok(row),
         (count, _) => Err(fail!(Code::PgValue, "got {count} rows, wanted one")),
     }
-}
-
-fn transaction(call: &Call) -> Result<Dynamic> {
-    let outer = db(call, 0)?;
-    let body = call.closure(1)?;
-    if outer.is_in_transaction() {
-        return Err(fail!(Code::StepRule, "a transaction stands inside another transaction"));
-    }
-    let inner = outer.in_transaction();
-    let turn = call.host.wait(&call.frame, "waiting for the session", async { Ok(outer.turn().await) })?;
-    write_all(call, "beginning a transaction", &[&inner], async |sessions| sessions[0].begin().await)?;
-    let ended = bridge::settle(call.call_closure(&body, vec![Dynamic::from(inner.clone())]));
-    let outcome = match ended {
-        Ended::Value(value) => {
-            let commit = async |sessions: &[&Session]| sessions[0].commit().await;
-            write_all(call, "committing", &[&inner], commit).map(|()| value)
-        }
-        other => {
-            // Where the connection is gone, the server rolls back by itself.
-            let rollback = async |sessions: &[&Session]| sessions[0].rollback().await;
-            if let Err(error) = write_all(call, "rolling back", &[&inner], rollback) {
-                tracing::debug!("rollback: {error}");
-            }
-            match other {
-                Ended::Raised(raised) => Err(bridge::facts(&raised)),
-                _ => Err(fail!(Code::StepRule, "`break` may not leave a transaction")),
-            }
-        }
-    };
-    drop(turn);
-    outcome
 }
 
 /// NOTICE and WARNING of the server, for the person in charge.

@@ -34,7 +34,7 @@ pub(super) enum Command {
     Abandon(AbandonArgs),
     /// Find mistakes in runbooks without running them
     Check(CheckArgs),
-    /// List runs
+    /// List runs, or remove old ones that are over
     Runs(RunsArgs),
     /// Show one run: its steps, what it waits for
     Show(ShowArgs),
@@ -146,6 +146,15 @@ pub(super) struct CheckArgs {
 
 #[derive(Args)]
 pub(super) struct RunsArgs {
+    /// Remove runs that are done, undone or abandoned
+    #[arg(long)]
+    pub(super) prune: bool,
+    /// How long a run has to be over to be removed
+    #[arg(long, value_name = "SPAN", default_value = "90d", requires = "prune")]
+    pub(super) older_than: String,
+    /// Remove them without being asked
+    #[arg(long, requires = "prune")]
+    pub(super) yes: bool,
     /// Write JSON
     #[arg(long)]
     pub(super) json: bool,

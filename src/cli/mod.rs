@@ -5,6 +5,7 @@ mod exit;
 pub mod lab;
 mod list;
 mod picture;
+mod prune;
 mod rehearse;
 mod runbook;
 mod signal;
@@ -53,6 +54,7 @@ fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
         Some(Command::Undo(undo)) => runbook::undo(ui, config, &undo),
         Some(Command::Abandon(abandon)) => runbook::abandon(ui, config, &abandon),
         Some(Command::Check(check)) => runbook::check(ui, config, &check),
+        Some(Command::Runs(runs)) if runs.prune => prune::run(ui, config, &runs),
         Some(Command::Runs(runs)) => exit::of(ui, list::runs(ui, config, &runs)),
         Some(Command::Show(show)) => exit::of(ui, list::show(ui, config, &show)),
         Some(Command::Verify(verify)) => exit::of(ui, list::verify(ui, config, &verify)),

@@ -137,6 +137,10 @@ fn with_settings(
         Err(Refusal::Error(error)) => exit::of(&ui, Err(error)),
         Err(Refusal::Diagnosis(diagnosis)) => {
             ui.error(&diagnosis);
+            let hint = diagnosis.error.hint_text().filter(|_| diagnosis.error.code() == Code::NeedsAnswer);
+            if let Some(command) = hint.and_then(command_in) {
+                ui.remark(&command);
+            }
             exit::code(&diagnosis.error, stop.signal())
         }
         Err(Refusal::Findings(findings, sources)) => {

@@ -363,7 +363,11 @@ fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params
 }
 
 fn outcome(run: &Run, failure: Option<Diagnosis>) -> Outcome {
-    let (status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
+    let (mut status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
+    if failure.is_some() && status == Status::Running {
+        // Its end could not be written.
+        status = Status::Failed;
+    }
     Outcome { run: run.id().to_owned(), status, head, command, failure }
 }
 

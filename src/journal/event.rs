@@ -40,6 +40,9 @@ pub enum Event {
     },
     /// The step's body is about to change something. A body that only reads has no intent: it may simply run again.
     Intent,
+    /// The step's body is about to change something by a transaction that leaves a row about itself: a resumed run asks
+    /// the target whether it took effect. An `intent` of the same attempt says that more than that is to be changed.
+    Marked,
     /// The step has its value.
     Done {
         /// What the step gave.
@@ -181,6 +184,7 @@ impl Event {
             Self::Left => "left",
             Self::Voided { .. } => "voided",
             Self::Intent => "intent",
+            Self::Marked => "marked",
             Self::Done { .. } => "done",
             Self::Failed { .. } => "failed",
             Self::Caught => "caught",

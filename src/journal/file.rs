@@ -14,7 +14,7 @@ use super::{
     state::RunState,
 };
 use crate::{
-    base::{Code, Redactor, Result, clock, prose},
+    base::{Code, Error, Redactor, Result, clock, prose},
     fail,
 };
 
@@ -25,6 +25,12 @@ pub trait Journal: Send {
 
     /// Writes one event and returns when it is durable. After an error nothing more may be done in this run.
     fn append(&mut self, key: &[String], attempt: u32, event: Event) -> Result<()>;
+
+    /// Whether more can be written. Asked before effects that need no record of their own.
+    ///
+    /// # Errors
+    /// `journal_write` once something could not be written.
+    fn writable(&self) -> Result<()>;
 }
 
 /// A journal in a file of JSON lines.
@@ -34,8 +40,9 @@ pub struct JournalFile {
     state: RunState,
     redactor: Redactor,
     crash: CrashPoint,
-    /// Set when a write or sync failed: what is on disk is not known any more (a second sync may lie).
-    broken: bool,
+    /// Why a write or sync failed: what is on disk is not known from then on (a second sync may lie). Whoever comes
+    /// next, another branch for example, gets the same answer.
+    broken: Option<Error>,
 }
 
 impl JournalFile {
@@ -55,7 +62,7 @@ impl JournalFile {
             state: RunState::default(),
             redactor,
             crash: CrashPoint::from_env(),
-            broken: false,
+            broken: None,
         })
     }
 
@@ -83,7 +90,7 @@ impl JournalFile {
                 state: history.state,
                 redactor,
                 crash: CrashPoint::from_env(),
-                broken: false,
+                broken: None,
             },
             note,
         ))
@@ -96,9 +103,7 @@ impl Journal for JournalFile {
     }
 
     fn append(&mut self, key: &[String], attempt: u32, event: Event) -> Result<()> {
-        if self.broken {
-            return Err(fail!(Code::JournalWrite, "the journal `{}` could not be written before", self.path.display()));
-        }
+        self.writable()?;
         let grows = u32::from(event.begins_epoch());
         let prev = if self.state.seq == 0 { FIRST_PREV.to_owned() } else { self.state.head.clone() };
         let mut record = Record {
@@ -120,11 +125,18 @@ impl Journal for JournalFile {
         line.push('\n');
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|error| {
-            self.broken = true;
-            write_error(&self.path, &error)
+            // What is told about the run from here on is what a later process will find, not what was to be written.
+            if let Ok(history) = read(&self.path) {
+                self.state = history.state;
+            }
+            self.broken.insert(write_error(&self.path, &error)).clone()
         })?;
         self.crash.pass(false, &record.event, key);
         Ok(())
+    }
+
+    fn writable(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
     }
 }
 
@@ -184,10 +196,11 @@ pub fn sync_folder(path: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| write_error(path, &error))
 }
 
-fn write_error(path: &Path, error: &std::io::Error) -> crate::base::Error {
-    fail!(Code::JournalWrite, "the journal `{}` cannot be written: {error}", path.display())
-        .hint("make space or repair the disk; nothing more was done, and the run can be resumed")
+fn write_error(path: &Path, error: &std::io::Error) -> Error {
+    fail!(Code::JournalWrite, "the journal `{}` cannot be written: {error}", path.display()).hint(AFTER_ERROR)
 }
+
+const AFTER_ERROR: &str = "make space or repair the disk; nothing more was done, and the run can be resumed";
 
 #[cfg(test)]
 mod tests {

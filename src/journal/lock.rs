@@ -58,8 +58,10 @@ impl RunLock {
     /// # Errors
     /// `locked` naming user, host, process and time.
     pub fn take(path: &Path, run: &str) -> Result<Self> {
-        let io = |error: std::io::Error| fail!(Code::Locked, "the lock `{}` cannot be used: {error}", path.display());
-        let mut looks = 0;
+        let io = |error: std::io::Error| {
+            fail!(Code::JournalWrite, "the lock `{}` cannot be written: {error}", path.display())
+                .hint("make space or repair the disk; nothing was done")
+        };
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -68,17 +70,7 @@ impl RunLock {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
-        // `is_held` holds the lock for a moment when somebody lists the runs.
-        let taken = loop {
-            match file.try_lock() {
-                Err(TryLockError::WouldBlock) if looks < LOOKS => {
-                    looks += 1;
-                    clock::sleep_blocking(LOOK_EVERY);
-                }
-                taken => break taken,
-            }
-        };
-        match taken {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -95,11 +87,39 @@ impl RunLock {
         Ok(Self { _file: file })
     }
 
+    /// Takes the lock of a run that is not to be worked on. Who held it last stays written in it, and a full disk does
+    /// not hinder; none when it is taken.
+    #[must_use]
+    pub fn try_hold(path: &Path) -> Option<Self> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
+        try_lock(&file).ok().map(|()| Self { _file: file })
+    }
+
     /// True while another process holds the lock. Changes nothing.
     #[must_use]
     pub fn is_held(path: &Path) -> bool {
         File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
+}
+
+/// `is_held` holds the lock for a moment when somebody lists the runs, so it is looked at more than once.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => clock::sleep_blocking(LOOK_EVERY),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
+}
+
+/// What a sweep of the claims removed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    /// Claims of runs that are over.
+    pub claims: usize,
+    /// Drafts of processes that died.
+    pub drafts: usize,
 }
 
 /// The claims of all runs of this `$PGRUN_HOME`.
@@ -121,27 +141,29 @@ impl Claims {
     /// # Errors
     /// `claimed` naming the other run, who, where and since when.
     pub fn claim(&self, target: &str, run: &str, is_over: impl Fn(&str) -> bool) -> Result<()> {
-        let io =
-            |error: std::io::Error| fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}");
+        let io = |error: std::io::Error| {
+            fail!(Code::JournalWrite, "the claim on `{target}` cannot be written: {error}")
+                .hint("make space or repair the disk; nothing was done to the target")
+        };
         fs::create_dir_all(&self.folder).map_err(io)?;
-        // One claim at a time: between reading that a holder's run is over and taking its place, nobody else may do so.
-        let turn = File::options().create(true).append(true).open(self.folder.join("turn")).map_err(io)?;
-        turn.lock().map_err(io)?;
+        let _turn = self.turn().map_err(io)?;
         let path = self.path(target);
         let mine = serde_json::to_string(&Holder::new(run, target)).unwrap_or_default();
         // The claim is complete before it has its name: a process that dies in between leaves no half claim.
         let draft = self.folder.join(format!("{run}.{}.draft", std::process::id()));
-        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).map_err(io)?;
+        fs::write(&draft, &mine).and_then(|()| File::open(&draft)?.sync_all()).map_err(|error| {
+            let _ = fs::remove_file(&draft);
+            io(error)
+        })?;
         let linked = loop {
             match fs::hard_link(&draft, &path) {
                 Ok(()) => break Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => break Err(io(error)),
             }
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            match serde_json::from_str::<Holder>(&text) {
-                Ok(holder) if holder.run == run => break Ok(()),
-                Ok(holder) if !is_over(&holder.run) => {
+            match holder(&path) {
+                Some(holder) if holder.run == run => break Ok(()),
+                Some(holder) if !is_over(&holder.run) => {
                     break Err(fail!(
                         Code::Claimed,
                         "`{target}` is claimed by run `{}` of {}",
@@ -151,7 +173,7 @@ impl Claims {
                     .hint(format!("finish that run first: `pgrun resume {}`", holder.run)));
                 }
                 // Ended, or unreadable because it was removed in this moment: take its place.
-                Ok(_) | Err(_) => match fs::remove_file(&path) {
+                Some(_) | None => match fs::remove_file(&path) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => break Err(io(error)),
                     _ => {}
                 },
@@ -166,8 +188,7 @@ impl Claims {
     pub fn release(&self, run: &str, targets: &[String]) {
         for target in targets {
             let path = self.path(target);
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            if serde_json::from_str::<Holder>(&text).is_ok_and(|holder| holder.run == run)
+            if holder(&path).is_some_and(|holder| holder.run == run)
                 && let Err(error) = fs::remove_file(&path)
             {
                 tracing::warn!("the claim on {target} stays: {error}");
@@ -175,9 +196,46 @@ impl Claims {
         }
     }
 
+    /// Removes claims of runs that are over, and drafts.
+    ///
+    /// # Errors
+    /// `journal_write` when one cannot be removed.
+    pub fn sweep(&self, is_over: impl Fn(&str) -> bool) -> Result<Swept> {
+        let io = |error: std::io::Error| fail!(Code::JournalWrite, "the claims cannot be swept: {error}");
+        let mut swept = Swept::default();
+        if !self.folder.exists() {
+            return Ok(swept);
+        }
+        // A draft lives in its process's turn only: whoever has the turn sees only those of processes that died.
+        let _turn = self.turn().map_err(io)?;
+        for entry in fs::read_dir(&self.folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let counter = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("draft") => &mut swept.drafts,
+                Some("json") if holder(&path).is_some_and(|holder| is_over(&holder.run)) => &mut swept.claims,
+                _ => continue,
+            };
+            fs::remove_file(&path).map_err(io)?;
+            *counter += 1;
+        }
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+        Ok(swept)
+    }
+
+    /// One claim at a time: between reading that a holder's run is over and taking its place, nobody else may do so.
+    fn turn(&self) -> std::io::Result<File> {
+        let turn = File::options().create(true).append(true).open(self.folder.join("turn"))?;
+        turn.lock().map(|()| turn)
+    }
+
     fn path(&self, target: &str) -> PathBuf {
         self.folder.join(format!("{}.json", &hex(&Sha256::digest(target.as_bytes()))[..32]))
     }
+}
+
+/// Who has a claim, where the file tells.
+fn holder(path: &Path) -> Option<Holder> {
+    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
 }
 
 #[cfg(test)]

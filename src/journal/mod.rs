@@ -5,6 +5,7 @@
 //! runs/ID/sources/SHA     the runbook and every module, as the run began    sources.rs
 //! runs/ID/lock            held while a process works on the run             lock.rs
 //! claims/SHA.json         the run that may write to a target                lock.rs
+//! runs/.removed-..        a run that is being removed                       prune.rs
 //! ```
 //!
 //! `moves.rs` is a pure state machine over the types of `state.rs`: a live run and a recovery call the same
@@ -15,6 +16,7 @@ pub mod event;
 pub mod file;
 pub mod lock;
 mod moves;
+pub mod prune;
 pub mod record;
 pub mod run;
 pub mod sources;
@@ -22,6 +24,7 @@ pub mod state;
 
 pub use event::{Decision, Event, Fault, How, Key, key_text};
 pub use file::{Journal, JournalFile};
+pub use prune::{OldRun, Removal, Survey};
 pub use record::Record;
 pub use run::{Run, RunFolder, Wish};
-pub use state::{Gate, PhaseState, RunState, Status, StepRecord, StepState, branch};
+pub use state::{Gate, Means, PhaseState, RunState, Status, StepRecord, StepState, branch};

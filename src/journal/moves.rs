@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::{
     event::{Decision, Event, Fault, How, key_text},
     record::Record,
-    state::{PhaseRecord, PhaseState, RunState, Status, StepRecord, StepState, is_branch},
+    state::{Means, PhaseRecord, PhaseState, RunState, Status, StepRecord, StepState, is_branch},
 };
 use crate::{
     base::{Code, Result},
@@ -245,7 +245,13 @@ impl RunState {
         let is_fresh = before.is_none_or(|step| step.state == StepState::Void);
         let anew = before.is_some_and(|step| step.anew) && !is_fresh;
         let was_begun = before.is_some_and(|step| step.begun) && !is_fresh;
-        let begun = was_begun || matches!(record.event, Event::Intent);
+        let begun = was_begun || matches!(record.event, Event::Intent | Event::Marked);
+        let was = before.filter(|_| !is_fresh).map_or(Means::Any, |step| step.means);
+        let means = match record.event {
+            Event::Intent => Means::Any,
+            Event::Marked => Means::Marked,
+            _ => was,
+        };
         let attempt = before.map_or(0, |step| step.attempt);
         let old = before.map(|step| &step.state);
         let is_running = before.is_some_and(|step| step.epoch == record.epoch) && record.attempt == attempt;
@@ -254,10 +260,14 @@ impl RunState {
             (_, Some(StepState::Failed(_))) if was_caught && !matches!(record.event, Event::UndoIntent) => {
                 return Err(format!("the run went on after `{name}` failed"));
             }
-            (Event::Intent, Some(StepState::Begun)) if before.is_some_and(|step| step.epoch == record.epoch) => {
+            // The rest of a body that had begun with marked transactions.
+            (Event::Intent, Some(StepState::Begun)) if is_running && was == Means::Marked => (StepState::Begun, None),
+            (Event::Intent | Event::Marked, Some(StepState::Begun))
+                if before.is_some_and(|step| step.epoch == record.epoch) =>
+            {
                 return Err(format!("the step `{name}` is running already"));
             }
-            (Event::Intent, None | Some(StepState::Begun | StepState::Failed(_) | StepState::Void)) => {
+            (Event::Intent | Event::Marked, None | Some(StepState::Begun | StepState::Failed(_) | StepState::Void)) => {
                 if record.attempt != attempt + 1 {
                     return Err(format!("attempt {} of `{name}` follows attempt {attempt}", record.attempt));
                 }
@@ -300,7 +310,7 @@ impl RunState {
         }
         let attempt = record.attempt.max(attempt);
         let since = before.filter(|_| !is_fresh).map_or(record.seq, |step| step.since);
-        let step = StepRecord { state, attempt, begun, epoch: record.epoch, ms, caught: false, since, anew };
+        let step = StepRecord { state, attempt, begun, means, epoch: record.epoch, ms, caught: false, since, anew };
         self.steps.insert(record.key.clone(), step);
         Ok(())
     }

@@ -21,6 +21,9 @@ use crate::{
     fail,
 };
 
+/// How the folders of runs begin that are being removed. No id begins with a dot.
+pub(super) const ASIDE: &str = ".removed-";
+
 /// Where runs live.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -57,7 +60,7 @@ impl RunFolder {
         let stem =
             Path::new(&new.runbook).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
         let random = format!("{:04x}", rand::random::<u16>());
-        let id = new.id.unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
+        let id = new.id.clone().unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
         let fits = !id.is_empty() && id.len() <= 100 && !id.starts_with('.');
         if !fits || !id.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
             return Err(fail!(Code::Usage, "got the run id {id:?}, wanted letters, digits, `-`, `_` and `.`"));
@@ -65,30 +68,48 @@ impl RunFolder {
         let continues = new.continues.as_deref().map(|name| self.find(name)).transpose()?;
         let folder = self.path(&id);
         let io = |error: std::io::Error| fail!(Code::JournalWrite, "`{}` cannot be made: {error}", folder.display());
-        let runs = self.home.join("runs");
+        let runs = self.runs();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(io)?;
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => fail!(Code::Refused, "there is already a run `{id}`")
                 .hint(format!("resume it with `pgrun resume {id}`, or choose another `--run-id`")),
             _ => io(error),
         })?;
-        let lock = RunLock::take(&folder.join("lock"), &id)?;
+        let begun = Self::begin(&folder, &id, &new, continues, redactor);
+        let (lock, journal) = begun.map_err(|error| {
+            // Nothing was done yet, and what is left of it would stand in the way of the same id.
+            if let Err(error) = fs::remove_dir_all(&folder) {
+                tracing::warn!("`{}` stays: {error}", folder.display());
+            }
+            error.hint("make space or repair the disk, then begin the run again: nothing was done")
+        })?;
+        Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
+    }
+
+    fn begin(
+        folder: &Path,
+        id: &str,
+        new: &NewRun,
+        continues: Option<String>,
+        redactor: Redactor,
+    ) -> Result<(RunLock, JournalFile)> {
+        let lock = RunLock::take(&folder.join("lock"), id)?;
         let digests = sources::keep(&folder.join("sources"), &new.sources)?;
-        file::sync_folder(&folder)?;
+        file::sync_folder(folder)?;
         let mut journal = JournalFile::create(&folder.join("journal.jsonl"), redactor)?;
         let started = RunStarted {
-            run: id.clone(),
-            runbook: new.runbook,
-            main: new.main,
+            run: id.to_owned(),
+            runbook: new.runbook.clone(),
+            main: new.main.clone(),
             sources: digests,
-            params: new.params,
-            secret_params: new.secret_params,
+            params: new.params.clone(),
+            secret_params: new.secret_params.clone(),
             continues,
             pgrun: env!("CARGO_PKG_VERSION").into(),
             person: Person::here(),
         };
         journal.append(&[], 0, Event::RunStarted(started))?;
-        Ok(Run::new(self.clone(), id, new.sources, lock, journal, None))
+        Ok((lock, journal))
     }
 
     /// Opens a run to take it up again: locked, checked, its texts loaded. Nothing is written before [`Run::resume`],
@@ -146,7 +167,7 @@ impl RunFolder {
         let matching: Vec<&String> = ids.iter().filter(|id| id.contains(name)).collect();
         match matching.as_slice() {
             [only] => Ok((*only).clone()),
-            [] => Err(fail!(Code::NoSuchRun, "there is no run `{name}` in `{}`", self.home.join("runs").display())
+            [] => Err(fail!(Code::NoSuchRun, "there is no run `{name}` in `{}`", self.runs().display())
                 .hint("list the runs with `pgrun runs`")),
             several => Err(fail!(
                 Code::NoSuchRun,
@@ -159,7 +180,7 @@ impl RunFolder {
 
     /// All ids, oldest first by the time of their first record's file.
     pub fn ids(&self) -> Result<Vec<String>> {
-        let folder = self.home.join("runs");
+        let folder = self.runs();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
@@ -171,7 +192,7 @@ impl RunFolder {
             |path: &Path| fs::metadata(path.join("lock")).and_then(|meta| meta.created().or(meta.modified())).ok();
         let mut runs: Vec<_> = entries
             .flatten()
-            .filter(|entry| entry.path().is_dir())
+            .filter(|entry| entry.path().is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b"."))
             .map(|entry| (made(&entry.path()), entry.file_name().to_string_lossy().into_owned()))
             .collect();
         runs.sort();
@@ -189,8 +210,16 @@ impl RunFolder {
         RunLock::is_held(&self.path(id).join("lock"))
     }
 
-    fn path(&self, id: &str) -> PathBuf {
-        self.home.join("runs").join(id)
+    pub(super) fn path(&self, id: &str) -> PathBuf {
+        self.runs().join(id)
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.home.join("runs")
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
     }
 }
 
@@ -322,6 +351,14 @@ impl Run {
         self.journal().append(key, attempt, event)
     }
 
+    /// Whether more can be written, and so whether more may be done.
+    ///
+    /// # Errors
+    /// `journal_write` once something could not be written.
+    pub fn writable(&self) -> Result<()> {
+        self.journal().writable()
+    }
+
     /// Claims a target before the first write to it.
     pub fn claim(&self, target: &str) -> Result<()> {
         if self.look(|state| state.claims.iter().any(|claimed| claimed == target)) {
@@ -354,9 +391,11 @@ impl Run {
 }
 
 impl RunFolder {
-    /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end.
-    fn is_over(&self, run: &str) -> bool {
-        !self.path(run).exists() || self.history(run).is_ok_and(|history| history.state.status.is_over())
+    /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end,
+    /// nor is one that a process holds: it claims its targets before it writes that it undoes a run that was done.
+    pub(super) fn is_over(&self, run: &str) -> bool {
+        let has_ended = || self.history(run).is_ok_and(|history| history.state.status.is_over());
+        !self.path(run).exists() || (!self.is_locked(run) && has_ended())
     }
 }
 

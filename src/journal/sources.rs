@@ -23,15 +23,27 @@ pub fn digest(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Writes every text once and gives the digest of each name.
+/// Writes every text once and gives the digest of each name. A text that is kept already is not touched, and none is
+/// ever half written under its name: the run may need it although this fails.
 pub fn keep(folder: &Path, sources: &Sources) -> Result<BTreeMap<String, String>> {
-    let io = |error: std::io::Error| fail!(Code::JournalWrite, "the run's sources cannot be kept: {error}");
+    let io = |error: std::io::Error| {
+        fail!(Code::JournalWrite, "the run's sources cannot be kept: {error}").hint("make space or repair the disk")
+    };
     fs::create_dir_all(folder).map_err(io)?;
     let mut digests = BTreeMap::new();
     for (name, text) in sources {
         let digest = digest(text);
         let path = folder.join(&digest);
-        fs::write(&path, text).and_then(|()| fs::File::open(&path)?.sync_all()).map_err(io)?;
+        if !fs::read(&path).is_ok_and(|kept| kept == text.as_bytes()) {
+            let draft = folder.join(format!("{digest}.draft"));
+            let written = fs::write(&draft, text)
+                .and_then(|()| fs::File::open(&draft)?.sync_all())
+                .and_then(|()| fs::rename(&draft, &path));
+            written.map_err(|error| {
+                let _ = fs::remove_file(&draft);
+                io(error)
+            })?;
+        }
         digests.insert(name.clone(), digest);
     }
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;

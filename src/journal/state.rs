@@ -99,6 +99,8 @@ pub struct StepRecord {
     pub attempt: u32,
     /// True when the last attempt wrote its intent: it may have changed something.
     pub begun: bool,
+    /// By what the last attempt may have changed something.
+    pub means: Means,
     /// The epoch of its last event.
     pub epoch: u32,
     /// How long the body took, when it ended.
@@ -109,6 +111,16 @@ pub struct StepRecord {
     pub since: u64,
     /// True when a person decided that it is undone and then begins anew.
     pub anew: bool,
+}
+
+/// By what a body changes the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Means {
+    /// Anything.
+    #[default]
+    Any,
+    /// Only transactions that leave a row about themselves: whether they took effect can be asked.
+    Marked,
 }
 
 impl StepRecord {

@@ -1,5 +1,6 @@
 //! PostgreSQL in async Rust: connecting, typed rows, and the primitives of replication, roles and sequences. No Rhai.
 
+pub mod applied;
 mod calendar;
 mod conceal;
 mod conninfo;

@@ -49,6 +49,11 @@ record! {
 /// The kind of the markers in between.
 pub const HEARTBEAT: &str = "heartbeat";
 
+/// The comment of a schema in the shape that this program knows.
+pub(super) fn seal() -> String {
+    format!("{SEAL}{FORMAT}")
+}
+
 /// Makes the schema with all that belongs to it, or brings it up to date. To be called in every database of BLUE
 /// before publication and snapshot. It needs `CREATE` on the database, once it exists its ownership.
 ///

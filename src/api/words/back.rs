@@ -134,8 +134,7 @@ pub struct Plan {
 /// Says what an undo of the whole run, or down to the step `to`, will do. The script has been replayed.
 ///
 /// # Errors
-/// `journal_mismatch` when the replay did not come to every finished step; `refused` past a decision; `usage` for a step
-/// that there is not.
+/// `journal_mismatch` when the replay did not come to every finished step; `refused` past a decision.
 pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
     let run = host.run()?;
     require_all_met(host, run, &[])?;

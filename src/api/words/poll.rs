@@ -56,6 +56,9 @@ impl Wait {
     ) -> Result<Dynamic, Trouble> {
         let limit = Limit::starting(self.deadline, format!("poll `{}`", self.what), false);
         let looking = frame.in_look(Some(limit.clone()));
+        if let Some(work) = frame.work() {
+            work.looked();
+        }
         loop {
             let seen = inputs.eval_block(context, "body", &looking)?;
             if !seen.is_unit() && seen.as_bool() != Ok(false) {

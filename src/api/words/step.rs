@@ -16,7 +16,7 @@ use crate::{
     },
     base::{Code, Error, Result, Value, clock, prose::shell_word},
     fail,
-    journal::{Event, Fault, How, Key, Run, StepRecord, StepState, key_text},
+    journal::{Event, Fault, How, Key, Means, Run, StepRecord, StepState, key_text},
 };
 
 /// How often a `verify` clause is asked while its goal is not reached yet.
@@ -192,6 +192,12 @@ impl Step<'_> {
         }
     }
 
+    /// True when an earlier attempt has changed something only by transactions that left a row about themselves: it may
+    /// run again, since each of them is asked for first.
+    fn is_marked(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.means == Means::Marked)
+    }
+
     /// Works on the step and writes what came of it.
     fn advance(
         &self,
@@ -261,9 +267,14 @@ impl Step<'_> {
                 true => self.ask_verify(context, inputs)?,
                 false => None,
             };
-            return reached.map(|value| (value, How::Verified)).ok_or_else(|| self.unknown().into());
+            if let Some(value) = reached {
+                return Ok((value, How::Verified));
+            }
+            if !self.is_marked() {
+                return Err(self.unknown().into());
+            }
         }
-        if self.is_unknown() {
+        if self.is_unknown() && !self.is_marked() {
             // This attempt counts from here on: its failure replaces the unknown outcome of the one before.
             work.begin()?;
         }
@@ -271,6 +282,10 @@ impl Step<'_> {
         let mut value = body(context, &inner)?;
         if self.host.is_twice() {
             value = self.once_more(context, inputs, &inner, body)?.unwrap_or(value);
+        }
+        if self.is_unknown() {
+            // A marked body that came to its end without its transactions settles the outcome as well.
+            work.begin_marked()?;
         }
         if inputs.has("verify") {
             let _ = self.await_verify(context, inputs)?;

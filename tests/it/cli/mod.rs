@@ -3,6 +3,7 @@
 mod arguments;
 mod outputs;
 mod parameters;
+mod prune;
 mod terminal;
 
 use crate::pgrun::Pgrun;

@@ -98,3 +98,20 @@ fn reading_claims_nothing() {
     let second = Bench::on(first.database, r#"step "s" { did(db, "s") }"#);
     second.pgrun.run().exit(0);
 }
+
+/// Whoever undoes a run that is done claims its targets before that stands in the journal: until then its lock speaks
+/// for it.
+#[test]
+fn a_run_that_is_about_to_be_undone_keeps_its_target() {
+    let bench = Bench::new(r#"step "s" { did(db, "s") }"#);
+    bench.run_until("after:finished:");
+    bench.pgrun.write("other.rhai", &format!("{HEAD} step \"s\" {{ did(db, \"other\") }}"));
+    let set = format!("db={}", bench.database.url());
+    let held = std::fs::File::open(bench.pgrun.home().join("runs/r/lock")).unwrap();
+    held.try_lock().unwrap();
+    let other = bench.pgrun.pgrun(&["other.rhai", "--run-id", "other", "--set", &set]);
+    other.exit(3).stderr_has("is claimed by run `r`");
+    drop(held);
+    bench.pgrun.pgrun(&["resume", "other", "--set", &set]).exit(0);
+    assert_eq!(bench.effects(), "s other");
+}

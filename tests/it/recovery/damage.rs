@@ -1,9 +1,6 @@
-//! Journals that were torn, changed, shortened, or have no disk left.
+//! Journals that were torn, changed or shortened.
 
-use std::{path::Path, process::Command};
-
-use super::Bench;
-use crate::pgrun::{Output, Pgrun};
+use crate::pgrun::Pgrun;
 
 fn paused() -> Pgrun {
     let pgrun = Pgrun::of("let a = step \"one\" { 1 }; step \"two\" { a + 1 } confirm \"go\"; say(\"end\");");
@@ -98,54 +95,6 @@ fn a_newer_format_is_refused() {
     refused(&pgrun, "the line has format 2, this pgrun reads up to 1");
 }
 
-/// A file system that fills up in the middle of a run stops it at once; with space it goes on, nothing done twice.
-#[test]
-fn a_full_disk_stops_the_run() {
-    let bench = Bench::new(
-        r#"let text = "a long value "; for n in 0..6 { text += text; }
-           for n in 0..60 { step "write" with #{ key: n } check { has(db, `${n}`) } { did(db, `${n}`); text } }"#,
-    );
-    let home = bench.pgrun.home();
-    std::fs::create_dir_all(&home).unwrap();
-    let Some(mounted) = Mounted::tmpfs(&home, "size=64k") else {
-        eprintln!("skipped: a_full_disk_stops_the_run (no mounting allowed here)");
-        return;
-    };
-    let output = bench.pgrun.run().exit(1).stderr_has("error[journal_write]: ").stderr_has("No space left on device");
-    output.stderr_has("hint: make space or repair the disk").last_line("pgrun resume r --set db=..");
-    let done: usize = bench.database.sql("SELECT count(*) FROM effects").parse().unwrap();
-    assert!(done > 0 && done < 60, "{done}");
-    // Still full: it cannot even begin again.
-    bench.resume(&[]).exit(1).stderr_has("error[journal_write]: ");
-    mounted.remount("size=4m");
-    bench.resume(&[]).exit(0);
-    assert_eq!(bench.database.sql("SELECT count(*) || ' ' || count(DISTINCT name) FROM effects"), "60 60");
-}
-
-/// A journal that may not grow any more (`EFBIG`, as a quota gives) is the same.
-#[test]
-fn a_journal_that_cannot_grow_stops_the_run() {
-    let bench =
-        Bench::new(r#"for n in 0..60 { step "write" with #{ key: n } check { has(db, `${n}`) } { did(db, `${n}`) } }"#);
-    let limited = |arguments: &[String]| {
-        let program = bench.pgrun.command(&bench.pgrun.path(""), arguments, &[]);
-        let mut shell = Command::new("/bin/sh");
-        // The signal that comes with the limit is ignored, so that the write itself fails.
-        shell.args(["-c", "trap '' XFSZ; ulimit -f 24; exec \"$0\" \"$@\""]);
-        shell.arg(program.get_program()).args(program.get_args()).current_dir(bench.pgrun.path("")).env_clear();
-        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        bench.pgrun.start_command(shell).finish()
-    };
-    let limited: Output = limited(&bench.pgrun.run_arguments());
-    limited
-        .exit(1)
-        .stderr_has("error[journal_write]: ")
-        .stderr_has("File too large")
-        .last_line("pgrun resume r --set db=..");
-    bench.resume(&[]).exit(0);
-    assert_eq!(bench.database.sql("SELECT count(*) || ' ' || count(DISTINCT name) FROM effects"), "60 60");
-}
-
 /// A home where nothing can be made is told in one sentence.
 #[test]
 fn a_home_that_is_no_folder_is_told() {
@@ -153,24 +102,4 @@ fn a_home_that_is_no_folder_is_told() {
     std::fs::write(pgrun.home(), "a file").unwrap();
     pgrun.run().exit(1).stdout("").stderr_has("error[journal_write]: ").stderr_has("cannot be made");
     pgrun.pgrun(&["runs"]).exit(2).stderr_has("error[config]: ");
-}
-
-struct Mounted(std::path::PathBuf);
-
-impl Mounted {
-    fn tmpfs(at: &Path, options: &str) -> Option<Self> {
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output().ok()?;
-        done.status.success().then(|| Self(at.to_owned()))
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgrun::journal::{
-    Decision, Event, Fault, How, Key, Record, RunState, StepState,
+    Decision, Event, Fault, How, Key, Means, Record, RunState, StepState,
     event::{Person, RunStarted},
     record::FIRST_PREV,
 };
@@ -111,6 +111,28 @@ fn a_step_is_done_once_and_never_without_an_intent() {
     legal(&[cut[0].clone(), cut[1].clone(), (2, "a", 2, Event::Intent), (2, "a", 2, done(How::Ran))]);
 }
 
+/// A body that began with marked transactions may go on with other writes: the same attempt, another kind of outcome.
+#[test]
+fn a_marked_begin_grows_into_an_intent() {
+    let marked = (1, "a", 1, Event::Marked);
+    let intent = (1, "a", 1, Event::Intent);
+    legal(&[marked.clone(), (1, "a", 1, done(How::Ran))]);
+    legal(&[marked.clone(), intent.clone(), (1, "a", 1, done(How::Ran))]);
+    illegal(&[marked.clone(), marked.clone()], "running already");
+    illegal(&[marked.clone(), (1, "a", 2, Event::Intent)], "running already");
+    illegal(&[intent.clone(), marked.clone()], "running already");
+    illegal(&[marked.clone(), intent.clone(), intent.clone()], "running already");
+    illegal(&[marked.clone(), (2, "", 0, resumed()), (2, "a", 1, Event::Intent)], "attempt 1 of `a` follows attempt 1");
+    let means = |events: &[(u32, &str, u32, Event)]| {
+        let state = play(events).unwrap();
+        state.steps[&vec!["a".to_owned()]].means
+    };
+    assert_eq!(means(std::slice::from_ref(&marked)), Means::Marked);
+    assert_eq!(means(&[marked.clone(), intent.clone()]), Means::Any);
+    assert_eq!(means(&[marked.clone(), (1, "a", 1, failed(true))]), Means::Marked);
+    assert_eq!(means(&[intent, (2, "", 0, resumed()), (2, "a", 2, Event::Marked)]), Means::Marked);
+}
+
 #[test]
 fn a_caught_failure_is_final() {
     let caught = [(1, "a", 1, failed(false)), (1, "a", 0, Event::Caught)];
@@ -212,6 +234,7 @@ fn every_short_history_keeps_the_rules() {
         ("w", Event::Left),
         ("w", Event::Voided { cause: fault(false) }),
         ("w/a", Event::Intent),
+        ("w/a", Event::Marked),
         ("w/a", done(How::Ran)),
         ("w/a", done(How::Looked)),
         ("w/a", done(How::Checked)),
@@ -247,7 +270,7 @@ fn explore(state: &RunState, world: &World, alphabet: &[(&str, Event)], depth: u
     for (place, event) in alphabet {
         let epoch = state.epoch + u32::from(event.begins_epoch());
         let attempt = match event {
-            Event::Intent => state.next_attempt(&key),
+            Event::Intent | Event::Marked => state.next_attempt(&key),
             Event::Done { .. } | Event::Failed { .. } => state.steps.get(&key).map_or(1, |step| step.attempt.max(1)),
             _ => 0,
         };
@@ -293,7 +316,7 @@ fn follow(world: &mut World, event: &Event) {
         assert!(is_way_back, "{event:?} while the run is undone");
     }
     match event {
-        Event::Intent => {
+        Event::Intent | Event::Marked => {
             assert_eq!(world.step, Seen::Idle, "a body begins that may not");
             assert!(world.entered, "a body begins outside its phase");
             world.step = Seen::AtWork;

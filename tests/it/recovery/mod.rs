@@ -1,6 +1,7 @@
 //! Tests of recovery: real processes, real deaths, a real server that counts the effects.
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+mod applied;
 mod chance;
 mod claims;
 mod damage;
@@ -8,6 +9,7 @@ mod deaths;
 mod decide;
 mod forger;
 mod forward_and_back;
+mod full_disk;
 mod histories;
 mod machine;
 mod passwords;

@@ -145,7 +145,7 @@ fn somebody_has_to_agree() {
     let set = format!("db={}", bench.database.url());
     let events = bench.pgrun.events();
     let output = bench.pgrun.pgrun(&["undo", "r", "--set", &set]).exit(75).stderr_has("1 step will be undone");
-    output.last_line("hint: pgrun undo r --set db=.. --yes");
+    output.last_line("pgrun undo r --set db=.. --yes");
     bench.pgrun.pgrun(&["undo", "r", "--set", &set, "--answer", "undo=no"]).exit(1).stderr_has("nothing was undone");
     assert_eq!((bench.effects(), bench.pgrun.events()), ("a".to_owned(), events));
 }
