@@ -4,9 +4,11 @@
 //! for two bare appends, in rounds that alternate, so that a busy disk is busy for both. Long runs of 1,000 and 10,000
 //! steps show whether writing, reading and replaying grow with the number of steps and no faster.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here ends the measurement")]
+#![allow(clippy::unwrap_used, reason = "what fails here ends the measurement")]
+#![allow(clippy::print_stdout, reason = "the table is what it is for")]
 
 use std::{
+    fmt::Display,
     fs::{File, OpenOptions},
     io::Write,
     path::Path,
@@ -22,7 +24,7 @@ use tempfile::TempDir;
 
 /// Rounds of each kind, and steps in one of them: some seconds on a disk that takes a millisecond to be durable.
 const ROUNDS: usize = 41;
-const STEPS_OF_ROUND: usize = 25;
+const STEPS_OF_ROUND: u16 = 25;
 
 /// The long runs.
 const FEW: usize = 1_000;
@@ -67,7 +69,7 @@ fn begin(home: &Path, text: &str) -> Run {
     RunFolder::new(home).create(new, Redactor::default()).unwrap()
 }
 
-fn step(run: &Run, number: usize) {
+fn step(run: &Run, number: impl Display) {
     let key: Key = vec![format!("s [{number}]")];
     run.write(&key, 1, Event::Intent).unwrap();
     run.write(&key, 1, Event::Done { value: 1.into(), how: How::Ran, ms: 0 }).unwrap();
@@ -89,14 +91,14 @@ fn overhead() {
     let (mut of_steps, mut of_appends) = (vec![], vec![]);
     for round in 0..ROUNDS {
         let began = Instant::now();
-        (0..STEPS_OF_ROUND).for_each(|number| step(&run, round * STEPS_OF_ROUND + number));
-        of_steps.push(began.elapsed().as_secs_f64() / STEPS_OF_ROUND as f64);
+        (0..STEPS_OF_ROUND).for_each(|number| step(&run, format!("{round} {number}")));
+        of_steps.push(began.elapsed().as_secs_f64() / f64::from(STEPS_OF_ROUND));
         let began = Instant::now();
         for _ in 0..2 * STEPS_OF_ROUND {
             bare.write_all(line.as_bytes()).unwrap();
             bare.sync_data().unwrap();
         }
-        of_appends.push(began.elapsed().as_secs_f64() / STEPS_OF_ROUND as f64);
+        of_appends.push(began.elapsed().as_secs_f64() / f64::from(STEPS_OF_ROUND));
     }
     let ratio = median(of_steps.iter().zip(&of_appends).map(|(step, append)| step / append).collect());
     row("a step (intent and done, durable)", &format!("{:.0} us", median(of_steps) * 1e6), "", true);

@@ -44,5 +44,5 @@ pub(crate) fn chain_json(lines: &mut [Json]) -> Vec<String> {
 
 /// Lines as a file.
 pub(crate) fn file(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }

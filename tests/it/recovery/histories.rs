@@ -155,7 +155,7 @@ fn every_edit_is_found_in_its_line() {
             let mut bytes = edited(&|_| {});
             let byte = (index.index(bytes.len() - 1) + bit * 131) % (bytes.len() - 1);
             bytes[byte] ^= 1 << bit;
-            let line = 1 + history.text(count).as_bytes()[..byte].iter().filter(|byte| **byte == b'\n').count();
+            let line = history.text(count).as_bytes()[..byte].split(|byte| *byte == b'\n').count();
             place.refuses(&bytes, line, "a changed byte", "");
         }
         if at + 1 < count {
