@@ -22,8 +22,8 @@ pub struct Masks<'a> {
     pub exact: &'a dyn Fn(&str) -> String,
 }
 
-/// How deeply a body may be nested: as deep as a line can be read again. `serde_json` refuses the 128th level, so that no
-/// text exhausts its stack, and the line itself is one.
+/// How deeply a body may be nested: as deep as a line can be read again. `serde_json` refuses the 128th level, so that
+/// no text exhausts its stack, and the line itself is one.
 const DEPTH: usize = 126;
 
 /// The fields that hold sentences.

@@ -255,7 +255,8 @@ impl RunState {
         }
     }
 
-    /// As [`RunState::resume_command`], for this run; of a run that is being undone, the command that goes on with that.
+    /// As [`RunState::resume_command`], for this run; of a run that is being undone, the command that goes on with
+    /// that.
     #[must_use]
     pub fn command(&self, answer: Option<&str>) -> String {
         let none = (String::new(), vec![]);
