@@ -71,7 +71,8 @@ impl JournalFile {
     /// # Errors
     /// `journal_damaged` with the number of the first line that is not as it was written.
     pub fn open(path: &Path, redactor: Redactor) -> Result<(Self, Option<String>)> {
-        let history = read(path)?;
+        // Whoever goes on needs what the lines mean; the lines themselves are most of the memory.
+        let history = walk(path, &mut drop)?;
         let mut file =
             OpenOptions::new().read(true).append(true).open(path).map_err(|error| write_error(path, &error))?;
         if history.torn_bytes > 0 {
@@ -157,6 +158,13 @@ pub struct History {
 /// # Errors
 /// `journal_damaged` naming the first bad line, unless only the last line is torn (no line feed at its end).
 pub fn read(path: &Path) -> Result<History> {
+    let mut records = vec![];
+    let walked = walk(path, &mut |record| records.push(record))?;
+    Ok(History { records, ..walked })
+}
+
+/// As [`read`], but hands the records out one by one and keeps none.
+fn walk(path: &Path, each: &mut dyn FnMut(Record)) -> Result<History> {
     let shown = path.display();
     let mut bytes = Vec::new();
     File::open(path)
@@ -183,7 +191,7 @@ pub fn read(path: &Path) -> Result<History> {
         }
         history.state.next(&record).map_err(|error| damaged(error.to_string()))?;
         prev.clone_from(&record.hash);
-        history.records.push(record);
+        each(record);
         history.good_bytes += end as u64 + 1;
         rest = &rest[end + 1..];
     }

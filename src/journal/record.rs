@@ -22,9 +22,9 @@ pub struct Masks<'a> {
     pub exact: &'a dyn Fn(&str) -> String,
 }
 
-/// How deeply a body may be nested. A reader of JSON has a limit too (128 for `serde_json`), so that no text can
-/// exhaust its stack: what is written has to stay below it, or the run could never be read again.
-const DEPTH: usize = 100;
+/// How deeply a body may be nested: as deep as a line can be read again. `serde_json` refuses the 128th level, so that
+/// no text exhausts its stack, and the line itself is one.
+const DEPTH: usize = 126;
 
 /// The fields that hold sentences.
 const PROSE: [&str; 3] = ["message", "details", "text"];
