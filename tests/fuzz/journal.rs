@@ -2,7 +2,7 @@
 //! makes it panic or hang, and what it accepts it writes again as it was.
 //!
 //! ```text
-//! cargo test --test fuzz_journal                          two seconds, the same inputs each time
+//! cargo test --test fuzz_journal                          two seconds of the same inputs
 //! cargo test --release --test fuzz_journal -- 600         ten minutes, other inputs each time
 //! cargo test --release --test fuzz_journal -- 600 SEED    the same as a run that failed
 //! ```

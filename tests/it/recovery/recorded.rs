@@ -1,4 +1,4 @@
-//! Journals that the released binary wrote (`recorded/*.jsonl`), and what they mean (`recorded/*.json`). They are on
+//! Journals that the real binary wrote (`recorded/*.jsonl`), and what they mean (`recorded/*.json`). They are on
 //! the disks of users: they must load for ever, and mean the same for ever. A change that breaks one of them needs a
 //! new format beside the old one, never a new recording. `recorded/record.sh` says how they came to be.
 

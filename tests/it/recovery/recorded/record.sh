@@ -3,7 +3,8 @@
 #
 # PGRUN is the binary, URL a database of any PostgreSQL server that takes any password, with one in it. The journals of
 # a format that was ever released are never recorded again: they are what users have on their disks. A new format gets
-# new files beside these. The meaning beside each journal (.json) is written by hand: the test prints what it found.
+# new files beside these. The meaning beside each journal (.json) is what the test prints as found, kept
+# after a person has read it against the runbook below.
 #
 # As another user on a machine of another name: unshare --uts sh -c 'hostname dba; record.sh ..'
 set -u
