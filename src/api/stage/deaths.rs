@@ -43,8 +43,9 @@ impl Deaths {
         }
     }
 
-    /// Half of the processes of chaos live until their next boundary; the others are killed at an instant that has
-    /// nothing to do with records: most of them early, since most steps are short, some of them late.
+    /// A third of the processes of chaos live until their next boundary; the others are killed at an instant that has
+    /// nothing to do with records, if they have not come to one before: most of them early, since a process takes up a
+    /// run and does a short step within some hundredths of a second, some of them late.
     pub(super) fn next(&mut self) -> Death {
         match self {
             Self::Points(points) => Death { point: points.next(), after: None },
