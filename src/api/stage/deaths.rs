@@ -50,9 +50,13 @@ impl Deaths {
         match self {
             Self::Points(points) => Death { point: points.next(), after: None },
             Self::Chaos { file, random } => {
-                let longest = if random.random_bool(0.7) { 120 } else { 1500 };
-                let after =
-                    random.random_bool(0.5).then(|| Duration::from_micros(random.random_range(0..longest * 1000)));
+                let longest_ms = match random.random_range(0..10) {
+                    0..6 => 50,
+                    6..9 => 150,
+                    _ => 1500,
+                };
+                let after_us = random.random_range(0..longest_ms * 1000);
+                let after = random.random_bool(0.66).then(|| Duration::from_micros(after_us));
                 Death { point: Some(format!("each:{}", file.display())), after }
             }
         }

@@ -17,3 +17,4 @@ mod seeds;
 mod server;
 mod stage;
 mod undo;
+mod upgrade;
