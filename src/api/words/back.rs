@@ -22,15 +22,19 @@ use crate::{
 const DEADLINE: Duration = Duration::from_hours(4);
 
 /// Every step below a phase that counts was met by the replay; else its undo clause would be missing without a word.
-/// Where the undo had begun, the replay ends at the oldest step that is undone: everything newer was undone before it.
+/// Where the undo had begun, the replay ends at the oldest step that it has come to: everything newer was undone before
+/// it, or has no undo clause.
 pub(super) fn require_all_met(host: &Host, run: &Run, below: &[String]) -> Result<()> {
     let counts = |key: &Key, step: &StepRecord| {
         let holds = matches!(step.state, StepState::Done { .. }) || step.may_have_changed();
         holds && key.starts_with(below)
     };
     let missed = run.look(|state| {
-        let is_undone = |(key, step): (&Key, &StepRecord)| step.state == StepState::Undone && key.starts_with(below);
-        if state.steps.iter().any(is_undone) {
+        let undo_came_to = |(key, step): (&Key, &StepRecord)| {
+            let came = matches!(step.state, StepState::Undoing(_) | StepState::UndoFailed(..) | StepState::Undone);
+            came && key.starts_with(below)
+        };
+        if state.steps.iter().any(undo_came_to) {
             return None;
         }
         let mut steps = state.order.iter().filter_map(|key| state.steps.get_key_value(key));

@@ -47,6 +47,35 @@ fn an_undo_that_was_cut_off_goes_on() {
     assert_eq!(bench.effects(), "before a x y b c -b -y -y -x -a a x y b c after");
 }
 
+/// The newest step that is undone comes before one without an undo clause, which stays done: the way back is taken up
+/// all the same.
+#[test]
+fn an_undo_that_was_cut_off_passes_over_steps_without_one() {
+    let book = r#"
+        phase "window" with #{ on_failure: "undo" } {
+            step "a" { did(db, "a") } undo { undid(db, "a"); }
+            step "n" { did(db, "n") }
+            step "c" { did(db, "c") }
+        }
+    "#;
+    let bench = Bench::new(book);
+    bench.run_until("before:intent:window / c");
+    bench.resume_until("after:undo_intent:window / a");
+    bench.resume_until("before:undo_done:window / a");
+    bench.resume(&[]).exit(0);
+    assert_eq!(bench.effects(), "a n -a -a a n c");
+    // The same for the undo of a whole run.
+    let bench = bench.again(book);
+    bench.run_until("before:intent:window / c");
+    let set = format!("db={}", bench.database.url());
+    let undo = ["undo", "r", "--yes", "--set", &set];
+    let mut running = bench.pgrun.start_with(&undo, &[("PGRUN_CRASH", "after:undo_intent:window / a")]);
+    running.expect_death();
+    running.finish();
+    bench.pgrun.pgrun(&undo).exit(0);
+    assert_eq!(bench.effects(), "a n -a");
+}
+
 /// Every record of a phase that fails and goes back is a place to die.
 #[test]
 fn going_back_survives_a_death_at_every_record() {
