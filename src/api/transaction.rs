@@ -184,8 +184,13 @@ impl Mark {
     /// begins anew with another record.
     fn step(&self, call: &Call) -> Result<Option<String>> {
         let key = self.work.key();
-        let since = call.host.run()?.look(|state| state.step(key).map(|step| step.since));
-        Ok(since.map(|since| format!("{} [{since}.{}]", key_text(key), self.number)))
+        // An id may be given to another run one day: its birth is its own.
+        let begun = |state: &crate::journal::RunState| {
+            let birth = state.birth.get(..16).unwrap_or_default().to_owned();
+            state.step(key).map(|step| (birth, step.since))
+        };
+        let begun = call.host.run()?.look(begun);
+        Ok(begun.map(|(birth, since)| format!("{} [{birth}.{since}.{}]", key_text(key), self.number)))
     }
 
     fn find(call: &Call, inner: &Db, step: &str) -> Result<Option<Applied>> {

@@ -62,7 +62,7 @@ pub struct Undo {
 #[derive(Default)]
 pub struct UndoStack {
     undos: Mutex<Vec<Undo>>,
-    decision: Mutex<Option<(String, usize)>>,
+    decisions: Mutex<Vec<(Key, usize)>>,
 }
 
 impl UndoStack {
@@ -79,6 +79,11 @@ impl UndoStack {
         Some(stack.remove(at))
     }
 
+    /// Puts the ways back into an order of their steps, oldest first. Branches replay at their own pace.
+    pub fn order_by(&self, since: impl Fn(&Key) -> u64) {
+        self.undos().sort_by_key(|undo| since(&undo.key));
+    }
+
     /// The steps with a way back, oldest first.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
@@ -86,15 +91,15 @@ impl UndoStack {
     }
 
     /// A phase has made a decision that no undo takes back, nor anything before it.
-    pub fn decide(&self, phase: &str) {
+    pub fn decide(&self, phase: &[String]) {
         let behind = self.undos().len();
-        *self.decision.lock().unwrap_or_else(PoisonError::into_inner) = Some((phase.to_owned(), behind));
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).push((phase.to_vec(), behind));
     }
 
-    /// The last such phase, and how many ways back lie before its end.
+    /// All such phases, each with how many ways back lie before its end.
     #[must_use]
-    pub fn decision(&self) -> Option<(String, usize)> {
-        self.decision.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn decisions(&self) -> Vec<(Key, usize)> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn undos(&self) -> MutexGuard<'_, Vec<Undo>> {

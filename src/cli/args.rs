@@ -72,7 +72,7 @@ pub(super) struct RunArgs {
 #[derive(Args, Clone)]
 pub(super) struct GateArgs {
     /// An answer to a gate, given beforehand
-    #[arg(long, value_name = "GATE=VALUE")]
+    #[arg(long, value_name = "GATE=VALUE", allow_hyphen_values = true)]
     pub(super) answer: Vec<String>,
     /// Answer yes to plain yes-or-no gates
     #[arg(long)]
@@ -102,7 +102,7 @@ pub(super) struct ResumeArgs {
 #[derive(Args)]
 pub(super) struct DecideArgs {
     /// What an unknown or failed step counts as: retry, done, done:JSON, skip or undo
-    #[arg(long, value_name = "STEP=DECISION")]
+    #[arg(long, value_name = "STEP=DECISION", allow_hyphen_values = true)]
     pub(super) decide: Vec<String>,
     /// The reason of a decision
     #[arg(long, value_name = "TEXT")]
@@ -114,7 +114,7 @@ pub(super) struct UndoArgs {
     /// The run's id, a part of it, or `last`
     pub(super) run: String,
     /// The last step to be undone; all of them where it is not given
-    #[arg(long, value_name = "STEP")]
+    #[arg(long, value_name = "STEP", allow_hyphen_values = true)]
     pub(super) to: Option<String>,
     #[command(flatten)]
     pub(super) decide: DecideArgs,
@@ -201,6 +201,9 @@ pub(super) struct RehearseArgs {
     /// Kill the run at every record boundary, and at random instants from this seed, and compare the end state
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
     pub(super) chaos: Option<u64>,
+    /// Let the lab fail as AWS does on a bad day: a JSON file with a list of faults, or a seed
+    #[arg(long, value_name = "FILE|SEED")]
+    pub(super) faults: Option<String>,
     /// Run every step's body and every undo twice in a row, and compare the end state
     #[arg(long)]
     pub(super) twice: bool,

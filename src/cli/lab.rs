@@ -10,10 +10,10 @@ use std::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    base::{Code, Result, config::Config},
+    base::{Code, Result, config::Config, prose},
     fail,
     lab::{
-        self, LabOptions, Running,
+        self, FAULT_KINDS, Fault, LabOptions, Running, Struck,
         postgres::{ServerUser, lab_folder},
     },
 };
@@ -53,12 +53,54 @@ pub enum LabCommand {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Let the endpoint fail as AWS does on a bad day
+    Fault {
+        /// What to do with the faults
+        #[command(subcommand)]
+        command: FaultCommand,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR", global = true)]
+        dir: Option<PathBuf>,
+    },
     /// Print shell lines that point the AWS SDK, the aws CLI and pgrun to the lab: eval "$(pgrun lab env)"
     Env {
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// What can be done with faults.
+#[derive(Subcommand, Clone, Debug)]
+pub enum FaultCommand {
+    /// Add a fault; it strikes from the next call on
+    Add {
+        /// throttle, unavailable, error-after, reset-before, reset-after or slow
+        kind: String,
+        /// The action that it strikes, for example CreateDBSnapshot; `Describe*` means all that begin so
+        #[arg(long, default_value = "*")]
+        action: String,
+        /// After so many strikes it is over
+        #[arg(long, value_name = "N")]
+        times: Option<u32>,
+        /// How likely it strikes a call, from 0 to 1
+        #[arg(long, default_value_t = 1.0)]
+        chance: f64,
+        /// Where its chance begins
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// How long `slow` holds an answer back
+        #[arg(long, value_name = "MS", default_value_t = 2000)]
+        hold_ms: u64,
+    },
+    /// List the faults, and how often each has struck
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End all faults
+    Clear,
 }
 
 /// Runs `pgrun lab ..`; what is to be printed goes to `out`.
@@ -69,6 +111,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     let (LabCommand::Up { dir, .. }
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }
+    | LabCommand::Fault { dir, .. }
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
@@ -91,12 +134,57 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
             let text = if *json { format!("{:#}\n", status.to_json()) } else { status_text(&status) };
             say(out, &text)
         }
-        LabCommand::Env { .. } => {
-            let found = lab::running(&dir)
-                .ok_or_else(|| fail!(Code::LabFailed, "no lab runs in `{}`", dir.display()).hint("pgrun lab up"))?;
-            say(out, &env_text(&found))
-        }
+        LabCommand::Fault { command, .. } => say(out, &fault(&dir, command).await?),
+        LabCommand::Env { .. } => say(out, &env_text(&running(&dir)?)),
     }
+}
+
+fn running(dir: &Path) -> Result<Running> {
+    let none = || fail!(Code::LabFailed, "no lab runs in `{}`", dir.display()).hint("pgrun lab up");
+    lab::running(dir).ok_or_else(none)
+}
+
+async fn fault(dir: &Path, command: &FaultCommand) -> Result<String> {
+    let url = running(dir)?.url;
+    Ok(match command {
+        FaultCommand::Add { kind, action, times, chance, seed, hold_ms } => {
+            let fault = Fault {
+                kind: kind.clone(),
+                action: action.clone(),
+                times: *times,
+                chance: *chance,
+                seed: *seed,
+                hold_ms: *hold_ms,
+            };
+            faults_text(&lab::add_fault(&url, &fault).await?)
+        }
+        FaultCommand::List { json: true } => {
+            format!("{:#}\n", serde_json::json!({ "schema": 1, "faults": lab::faults(&url).await? }))
+        }
+        FaultCommand::List { json: false } => faults_text(&lab::faults(&url).await?),
+        FaultCommand::Clear => format!("{} ended\n", prose::count(lab::clear_faults(&url).await?.len(), "fault")),
+    })
+}
+
+fn faults_text(faults: &[Struck]) -> String {
+    if faults.is_empty() {
+        return "no faults\n".to_owned();
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header([
+        "fault",
+        "strikes",
+        "times",
+        "chance",
+        "struck",
+        "what it does",
+    ]);
+    for Struck { fault, hits } in faults {
+        let does = FAULT_KINDS.iter().find(|kind| kind.name == fault.kind).map_or("", |kind| kind.does);
+        let times = fault.times.map_or_else(|| "any".to_owned(), |times| times.to_string());
+        table.add_row([&fault.kind, &fault.action, &times, &fault.chance.to_string(), &hits.to_string(), does]);
+    }
+    format!("{table}\n")
 }
 
 fn say(out: &mut dyn Write, text: &str) -> Result<()> {

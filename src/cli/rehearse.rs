@@ -13,7 +13,7 @@ use super::{args::RehearseArgs, exit, picture, runbook, signal, ui::Ui};
 use crate::{
     api::{
         Stop,
-        stage::{Stage, Trial},
+        stage::{Stage, Trial, Weather},
     },
     aws,
     base::{Code, Config, Error, Map, Result, Secret, Value, clock, prose},
@@ -23,7 +23,7 @@ use crate::{
     },
     fail,
     lab::{
-        Lab, LabOptions, SAMPLE,
+        Fault, FaultDesk, Lab, LabOptions, SAMPLE, Struck,
         postgres::{Catalogue, ServerUser, lab_folder},
     },
 };
@@ -52,11 +52,11 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
 
 /// Rehearses as often as it was asked for. A run that is tried is compared with one that nothing happens to.
 fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
-    let mut trial = Trial { crashes: args.crash.clone(), chaos: None, twice: false };
+    let mut trial = Trial { crashes: args.crash.clone(), ..Trial::default() };
     let mut unharmed = None;
     if args.chaos.is_some() || args.twice {
         ui.remark("first a rehearsal without harm, to compare with");
-        let first = once(ui, config, args, &trial)?;
+        let first = once(ui, config, args, &trial, 0)?;
         if first.exit != exit::DONE {
             ui.print(&first.report());
             return Ok((vec![first.json()], first.exit));
@@ -73,7 +73,7 @@ fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>,
         if let Some(seed) = trial.chaos {
             ui.remark(&format!("the run is killed again and again; `--chaos={seed}` does the same"));
         }
-        let mut rehearsal = once(ui, config, args, &trial)?;
+        let mut rehearsal = once(ui, config, args, &trial, number)?;
         if let Some(unharmed) = &unharmed {
             rehearsal.compare(unharmed);
         }
@@ -98,8 +98,12 @@ struct Rehearsal {
     exit: u8,
 }
 
-fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial) -> Result<Rehearsal> {
+fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u32) -> Result<Rehearsal> {
     let script = rehearsal_of(&args.file)?;
+    let day = args.faults.as_deref().map(|given| bad_day(given, number)).transpose()?;
+    if let Some(day) = &day {
+        ui.remark(&format!("{} of the lab while the run works", prose::count(day.len(), "fault")));
+    }
     let schema = match &args.schema {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|error| fail!(Code::NoSuchFile, "the schema `{}` cannot be read: {error}", path.display()))?,
@@ -124,6 +128,9 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial) -> Result<
     })?;
     let mut stage = stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?;
     stage.trial = trial.clone();
+    if let Some(day) = day {
+        stage.trial.weather = Some(Arc::new(BadDay { desk: lab.fault_desk(), faults: day }));
+    }
     let stage = Arc::new(stage);
     let operator = ui.for_run(false, &stop);
     let settings = Settings {
@@ -174,6 +181,36 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial) -> Result<
     }
     let runbook = args.file.to_string_lossy().into_owned();
     Ok(Rehearsal { runbook, from, to, facts: stage.facts(), failure, kept: keep.then_some(folder), exit })
+}
+
+/// The faults of a rehearsal: those of a file, or drawn from a seed, another one for each repetition.
+fn bad_day(given: &str, number: u32) -> Result<Vec<Fault>> {
+    if let Ok(seed) = given.parse::<u64>() {
+        return Ok(Fault::schedule(seed.wrapping_add(u64::from(number))));
+    }
+    let text = std::fs::read_to_string(given).map_err(|error| {
+        fail!(Code::NoSuchFile, "the faults `{given}` cannot be read: {error}").hint("a file or a seed")
+    })?;
+    serde_json::from_str(&text).map_err(|error| {
+        fail!(Code::Usage, "`{given}` is no list of faults: {error}").hint("[{ \"kind\": \"throttle\" }]")
+    })
+}
+
+/// A lab whose endpoint fails while the run works.
+struct BadDay {
+    desk: FaultDesk,
+    faults: Vec<Fault>,
+}
+
+impl Weather for BadDay {
+    fn begin(&self) -> Result<()> {
+        self.faults.iter().try_for_each(|fault| self.desk.add(fault.clone()))
+    }
+
+    fn end(&self) -> Vec<Map> {
+        let told = |struck: &Struck| Value::from_json(&serde_json::to_value(struck).unwrap_or_default());
+        self.desk.clear().iter().filter_map(|struck| told(struck).ok()?.as_map().cloned()).collect()
+    }
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -262,7 +299,8 @@ impl Rehearsal {
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
             "application_outage_ms": fact("application_outage_ms"), "cutover_ms": fact("cutover_ms"), "steps": steps,
-            "verified": fact("verified"), "chaos": fact("chaos"), "faults": [],
+            "verified": fact("verified"), "chaos": fact("chaos"),
+            "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
         })
     }
@@ -299,6 +337,15 @@ impl Rehearsal {
             let times = prose::count(usize::try_from(kills).unwrap_or(0), "time");
             let random = map("chaos").get("random").and_then(Value::as_int).unwrap_or(0);
             let _ = writeln!(out, "  killed and resumed   {times}, {random} of them at a random instant");
+        }
+        for struck in self.facts.get("faults").and_then(Value::as_list).unwrap_or_default() {
+            let json = plain_json(struck);
+            let (kind, action) =
+                (json["kind"].as_str().unwrap_or_default(), json["action"].as_str().unwrap_or_default());
+            let _ = writeln!(out, "  fault                {kind} of {action}, struck {} calls", json["hits"]);
+        }
+        if self.facts.get("stopped_by_faults").and_then(Value::as_bool) == Some(true) {
+            let _ = writeln!(out, "  the run              stopped, and was taken up when the faults were over");
         }
         if let Some(are_equal) = map("chaos").get("states_equal").and_then(Value::as_bool) {
             let compared = map("chaos").get("compared").and_then(Value::as_int).unwrap_or(0);

@@ -9,7 +9,7 @@ use crate::{
     api::Stop,
     base::{Code, Config, Error, Result, prose},
     engine::{
-        Begin, Decisions, Diagnosis, Outcome, Resume, Settings, Undo, check as checking,
+        self, Begin, Decisions, Diagnosis, Outcome, Resume, Settings, Undo, check as checking,
         params::Values,
         run::{self, Refusal},
     },
@@ -54,7 +54,9 @@ pub(super) fn undo(ui: &Ui, config: &Config, args: &args::UndoArgs) -> u8 {
             ui.remark(&format!("the run {} is undone already", args.run));
             exit::DONE
         }
-        Ok((false, undo)) => with_settings(ui, config, &args.gates, |settings| run::undo(settings, &args.run, &undo)),
+        Ok((false, undo)) => {
+            with_settings(ui, config, &args.gates, |settings| engine::undo(settings, &args.run, &undo))
+        }
         Err(error) => exit::of(ui, Err(error)),
     }
 }
@@ -98,10 +100,12 @@ fn decision(given: &str) -> Result<(String, Decision)> {
         ),
         Some(_) => None,
     };
-    let splits = given.match_indices('=').map(|(at, _)| (&given[..at], &given[at + 1..]));
-    let mut read = splits.filter_map(|(step, rest)| word(rest).map(|decision| (step, decision)));
-    let (step, decision) = read.next().ok_or_else(wanted)?;
-    Ok((step.to_owned(), decision?))
+    // From the right: a step's name may look like a decision itself.
+    let splits = given.rmatch_indices('=').map(|(at, _)| (&given[..at], &given[at + 1..]));
+    let read: Vec<_> = splits.filter_map(|(step, rest)| word(rest).map(|decision| (step, decision))).collect();
+    let best = read.iter().find(|(_, decision)| decision.is_ok()).or(read.first());
+    let (step, decision) = best.ok_or_else(wanted)?;
+    Ok(((*step).to_owned(), decision.clone()?))
 }
 
 fn with_settings(
@@ -182,7 +186,9 @@ fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
     }
     let command = match failure.error.code() {
         Code::NeedsAnswer => failure.error.hint_text().map(str::to_owned),
-        Code::StepUnknown => failure.error.hint_text().and_then(command_in),
+        Code::StepUnknown | Code::UndoFailed if outcome.status != Status::Undoing => {
+            failure.error.hint_text().and_then(command_in)
+        }
         _ => None,
     };
     ui.stopped(outcome.status, &outcome.head, command.as_deref().unwrap_or(&outcome.command));
@@ -191,7 +197,8 @@ fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
 
 fn answers(given: &[String]) -> Result<BTreeMap<String, String>> {
     let pair = |text: &String| {
-        text.split_once('=')
+        // Names of gates are sentences; values are short words.
+        text.rsplit_once('=')
             .map(|(gate, value)| (gate.to_owned(), value.to_owned()))
             .ok_or_else(|| fail!(Code::Usage, "got `--answer {text}`, wanted `--answer GATE=VALUE`"))
     };

@@ -11,6 +11,8 @@ mod passwords;
 mod rules;
 pub mod run;
 mod scan;
+pub mod undo;
 
 pub use diagnostic::Diagnosis;
-pub use run::{Begin, Decisions, Outcome, Resume, Settings, Undo, abandon, resume, start, undo};
+pub use run::{Begin, Decisions, Outcome, Resume, Settings, abandon, resume, start};
+pub use undo::{Undo, undo};

@@ -11,7 +11,7 @@ use super::{
     params::{Given, Values},
 };
 use crate::{
-    api::{Answer, Host, Notice, Operator, Parts, Purpose, Question, Stop, back, bridge, stage::Stage},
+    api::{Host, Notice, Operator, Parts, Purpose, Stop, back, bridge, stage::Stage},
     base::{Code, Config, Error, Kind, Redactor, Result, prose},
     fail,
     journal::{
@@ -113,17 +113,6 @@ pub struct Resume {
     pub adopt: bool,
 }
 
-/// How a run is undone.
-#[derive(Default)]
-pub struct Undo {
-    /// Parameters that held a password, given again.
-    pub values: Values,
-    /// What failed undos count as.
-    pub decisions: Decisions,
-    /// The last step to be undone, by name; all of them where there is none.
-    pub to: Option<String>,
-}
-
 /// Takes a run up again, with the texts and parameters it began with, or with changed texts that replay over its
 /// journal.
 ///
@@ -165,13 +154,18 @@ pub fn resume(settings: &Settings, name: &str, resume: &Resume) -> Result<Outcom
 }
 
 /// The decisions with their steps; each must be about a step that waits for one.
-fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Decision, String)>> {
+pub(super) fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Decision, String)>> {
     if decisions.about.is_empty() {
         return Ok(vec![]);
     }
     let Some(why) = decisions.why.clone().filter(|why| !why.trim().is_empty()) else {
         return Err(fail!(Code::Usage, "a decision needs its reason: --why \"..\""));
     };
+    if let Some((name, _)) =
+        decisions.about.iter().enumerate().find_map(|(at, one)| decisions.about[..at].iter().find(|two| two.0 == one.0))
+    {
+        return Err(fail!(Code::Usage, "got two decisions about the step `{name}`"));
+    }
     let find = |state: &RunState, (name, decision): &(String, Decision)| {
         let key = state.find_step(name)?;
         let word = match state.step(&key) {
@@ -188,67 +182,6 @@ fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Decision, Strin
             .hint(format!("`pgrun show {}` lists the steps", run.id())))
     };
     run.look(|state| decisions.about.iter().map(|given| find(state, given)).collect())
-}
-
-/// Undoes a run: newest step first, down to the step `to` or as a whole. The script is followed over its journal to
-/// find the undo clauses; nothing is done before a person has seen what will be.
-///
-/// # Errors
-/// Everything that is found before the first undo: the journal is as it was.
-pub fn undo(settings: &Settings, name: &str, undo: &Undo) -> Result<Outcome, Refusal> {
-    let run = RunFolder::new(&settings.config.home).open(name, Wish::Undo, settings.redactor.clone())?;
-    let to = undo.to.as_ref().map(|to| run.look(|state| state.find_step(to))).transpose()?;
-    let decided = decided(&run, &undo.decisions)?;
-    let taken = Taken::of(settings, &run, &undo.values)?;
-    let host = settings.host(Some(run.clone()), taken.given.script, Purpose::Replay);
-    let undone = on_script_thread(|| {
-        let engine = build::engine(&host, Arc::new(taken.loaded.sources.clone()));
-        follow(&engine, &taken.loaded.main, &taken.loaded.sources)?;
-        let plan = back::plan(&host, to.as_ref())?;
-        agree(&host, &run, &plan)?;
-        run.begin_undo(to.clone())?;
-        decided.into_iter().try_for_each(|(key, decision, why)| run.decide(&key, decision, &why))?;
-        Ok(back::carry_out(&host, &engine, &plan).map_err(Diagnosis::from))
-    });
-    let ended = undone?;
-    let concluded = match &ended {
-        Ok(()) => run.end_undo().and_then(|()| match &to {
-            None => Ok(()),
-            Some(to) => run.stop(Status::Paused, &undone_to(to)),
-        }),
-        Err(diagnosis) => conclude(&run, &diagnosis.error),
-    };
-    Ok(outcome(&run, ended.err().or_else(|| concluded.err().map(Into::into))))
-}
-
-fn undone_to(to: &Key) -> Error {
-    let step = key_text(to);
-    fail!(Code::NeedsAnswer, "everything since `{step}` is undone, `{step}` included; resumed, it is done anew")
-}
-
-/// Shows what will be undone, and what will stay, and asks.
-fn agree(host: &Host, run: &Run, plan: &back::Plan) -> Result<()> {
-    let list = |head: String, names: &[String]| [&[head], names].concat().join("\n  ");
-    host.tell(Notice::Warned(match plan.undone.len() {
-        0 => "nothing is left to be undone".to_owned(),
-        count => list(format!("{} will be undone, newest first:", prose::count(count, "step")), &plan.undone),
-    }));
-    if !plan.staying.is_empty() {
-        host.tell(Notice::Warned(list("no undo clause, what they did stays:".into(), &plan.staying)));
-    }
-    let text = format!("Undo the run {}?", run.id());
-    let question = Question { gate: "undo".into(), text, shows: None, type_name: None, is_pause: false };
-    let command = run.look(|state| state.command(None));
-    match host.ask(&question) {
-        (Answer::Yes(_), _) => Ok(()),
-        (Answer::No, _) => Err(fail!(Code::Declined, "the answer was no: nothing was undone")),
-        (Answer::Unfit(given), _) => Err(fail!(Code::Usage, "got `--answer undo={given}`, wanted `--answer undo=yes`")),
-        (Answer::Nobody, _) if host.stop().is_asked() => Err(host.stop().error()),
-        (Answer::Nobody, _) => {
-            let undo = command.replacen("pgrun resume", "pgrun undo", 1);
-            Err(fail!(Code::NeedsAnswer, "somebody has to agree to the undo").hint(format!("{undo} --yes")))
-        }
-    }
 }
 
 /// Ends a run for good. What it made stays, and its targets are free for other runs.
@@ -269,14 +202,14 @@ pub fn abandon(settings: &Settings, name: &str, why: &str) -> Result<Outcome> {
 }
 
 /// A run that was opened, with its own texts and parameters.
-struct Taken {
-    loaded: Loaded,
+pub(super) struct Taken {
+    pub(super) loaded: Loaded,
     values: Values,
-    given: Given,
+    pub(super) given: Given,
 }
 
 impl Taken {
-    fn of(settings: &Settings, run: &Run, values: &Values) -> Result<Self, Refusal> {
+    pub(super) fn of(settings: &Settings, run: &Run, values: &Values) -> Result<Self, Refusal> {
         let started = started(run)?;
         let loaded = check::check_sources(&started.main, run.sources(), &settings.checking_host());
         refuse_findings(&loaded)?;
@@ -362,7 +295,7 @@ fn execute(settings: &Settings, run: &Run, main: &str, sources: &Sources, params
     outcome(run, ended.err().or_else(|| concluded.err().map(Into::into)))
 }
 
-fn outcome(run: &Run, failure: Option<Diagnosis>) -> Outcome {
+pub(super) fn outcome(run: &Run, failure: Option<Diagnosis>) -> Outcome {
     let (mut status, head, command) = run.look(|state| (state.status, state.head.clone(), state.command(None)));
     if failure.is_some() && status == Status::Running {
         // Its end could not be written.
@@ -383,7 +316,7 @@ pub(super) fn on_script_thread<T: Send>(work: impl FnOnce() -> Result<T, Diagnos
     })
 }
 
-fn conclude(run: &Run, error: &Error) -> Result<()> {
+pub(super) fn conclude(run: &Run, error: &Error) -> Result<()> {
     let status = match error.code() {
         Code::JournalWrite => return Ok(()),
         Code::StepUnknown => Status::Unknown,

@@ -39,6 +39,9 @@ impl RunState {
         self.seq = record.seq;
         self.epoch = record.epoch;
         self.head.clone_from(&record.hash);
+        if self.seq == 1 {
+            self.birth.clone_from(&record.hash);
+        }
         Ok(())
     }
 
@@ -156,10 +159,16 @@ impl RunState {
             return Ok(());
         }
         self.status = Status::Running;
-        let mut since = u64::MAX;
-        for (key, step) in self.steps.iter_mut().filter(|(_, step)| step.state == StepState::Undone) {
-            since = since.min(step.since);
+        let undone = self.steps.values().filter(|step| step.state == StepState::Undone);
+        let since = undone.map(|step| step.since).min().unwrap_or(u64::MAX);
+        for (key, step) in &mut self.steps {
+            // What was only looked at since, and what failed, may be otherwise now.
+            let is_stale = matches!(step.state, StepState::Done { how: How::Looked, .. } | StepState::Failed(_));
+            if step.state != StepState::Undone && !(is_stale && step.since >= since) {
+                continue;
+            }
             step.state = StepState::Void;
+            step.caught = false;
             for end in 1..key.len() {
                 if let Some(phase) = self.phases.get_mut(&key[..end]) {
                     phase.state = PhaseState::Void;
@@ -182,7 +191,11 @@ impl RunState {
             (StepState::Begun, _) if step.epoch == record.epoch => {
                 return Err(format!("the step `{name}` is running"));
             }
-            (StepState::Begun | StepState::Failed(_), Decision::Retry) => StepState::Failed(Fault::decided()),
+            // It did not take effect, says the person: then there is nothing to undo either.
+            (StepState::Begun | StepState::Failed(_), Decision::Retry) => {
+                step.begun = false;
+                StepState::Failed(Fault::decided())
+            }
             (StepState::Begun | StepState::Failed(_), Decision::Done(value)) => {
                 StepState::Done { value: value.clone(), how: How::Decided }
             }
@@ -193,11 +206,13 @@ impl RunState {
             (StepState::Undoing(value) | StepState::UndoFailed(value, _), Decision::Retry | Decision::Undo) => {
                 StepState::Undoing(value.clone())
             }
+            // Its undo was to come before a new attempt: no attempt is needed any more.
+            (StepState::Undoing(_) | StepState::UndoFailed(..), Decision::Skip) if step.anew => {
+                StepState::Done { value: Json::Null, how: How::Skipped }
+            }
+            (StepState::Undoing(_) | StepState::UndoFailed(..), Decision::Done(_)) if step.anew => StepState::Void,
             (StepState::Undoing(_) | StepState::UndoFailed(..), Decision::Done(_) | Decision::Skip) => {
-                match step.anew {
-                    true => StepState::Void,
-                    false => StepState::Undone,
-                }
+                StepState::Undone
             }
             (state, _) => return Err(format!("the step `{name}` is {}", state.name())),
         };

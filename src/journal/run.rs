@@ -61,7 +61,7 @@ impl RunFolder {
             Path::new(&new.runbook).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
         let random = format!("{:04x}", rand::random::<u16>());
         let id = new.id.clone().unwrap_or_else(|| format!("{}-{stem}-{random}", clock::now_compact()));
-        let fits = !id.is_empty() && id.len() <= 100 && !id.starts_with('.');
+        let fits = !id.is_empty() && id.len() <= 100 && !id.starts_with(['.', '-']) && id != "last";
         if !fits || !id.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) {
             return Err(fail!(Code::Usage, "got the run id {id:?}, wanted letters, digits, `-`, `_` and `.`"));
         }
@@ -155,6 +155,9 @@ impl RunFolder {
 
     /// The id that a name means: itself, or the only run that contains it; `last` is the newest one.
     pub fn find(&self, name: &str) -> Result<String> {
+        if name.is_empty() {
+            return Err(fail!(Code::Usage, "got an empty name, wanted a run's id, a part of it, or `last`"));
+        }
         let ids = self.ids()?;
         if ids.iter().any(|id| id == name) {
             return Ok(name.to_owned());

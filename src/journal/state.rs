@@ -36,6 +36,8 @@ pub struct RunState {
     pub claims: Vec<String>,
     /// The hash of the last line.
     pub head: String,
+    /// The hash of the first line: no two runs share it, whatever their ids.
+    pub birth: String,
     /// Why the run stopped, if it did.
     pub stopped: Option<Fault>,
     /// How far the run is being undone, if it is.
@@ -124,16 +126,25 @@ pub enum Means {
 }
 
 impl StepRecord {
+    /// True when an undo of the step makes sense: it may have changed something, or was written to be undone although
+    /// it only looked.
+    #[must_use]
+    pub fn has_way_back(&self) -> bool {
+        matches!(self.state, StepState::Done { how: How::Looked, .. }) || self.may_have_changed()
+    }
+
     /// True when the step may have changed something that is not undone.
     #[must_use]
     pub fn may_have_changed(&self) -> bool {
         match self.state {
-            StepState::Done { how, .. } => how != How::Looked,
-            StepState::Undoing(_) | StepState::UndoFailed(..) => true,
+            StepState::Done { how: How::Ran | How::Decided, .. }
+            | StepState::Undoing(_)
+            | StepState::UndoFailed(..) => true,
+            // What was done at the first look was not done by this run.
+            StepState::Done { how: How::Checked | How::Verified, .. } | StepState::Begun => self.begun,
             // What somebody else made is nothing that this run could take back.
             StepState::Failed(ref fault) => self.begun && fault.code != "foreign",
-            StepState::Begun => self.begun,
-            StepState::Undone | StepState::Void => false,
+            StepState::Done { how: How::Looked | How::Skipped, .. } | StepState::Undone | StepState::Void => false,
         }
     }
 }
@@ -250,10 +261,10 @@ impl RunState {
             let whole = key_text(key);
             whole == text || whole.ends_with(&format!(" / {text}"))
         };
-        if let Some(key) = known().find(|key| key_text(key) == text) {
-            return Ok(key.clone());
+        let mut meant: Vec<&Key> = known().filter(|key| key_text(key) == text).collect();
+        if meant.is_empty() {
+            meant = known().filter(is_meant).collect();
         }
-        let meant: Vec<&Key> = known().filter(is_meant).collect();
         let names: Vec<String> = meant.iter().map(|key| key_text(key)).collect();
         match meant.as_slice() {
             [only] => Ok((*only).clone()),

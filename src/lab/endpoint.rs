@@ -1,22 +1,28 @@
 //! The lab's HTTP endpoint: tells the two protocols apart, calls the action, writes the answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::get,
 };
 
 use super::{
     actions::{ACTIONS, Action},
+    fault::{Blow, Struck},
     json::{self, Members},
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
     xml,
+};
+use crate::{
+    base::{Code, Result, clock},
+    fail,
 };
 
 /// How AWS JSON names the action: `secretsmanager.GetSecretValue`.
@@ -24,19 +30,124 @@ const TARGET: &str = "x-amz-target";
 
 const JSON_TYPE: &str = "application/x-amz-json-1.1";
 
+/// Where faults are added, listed and cleared; no action of AWS has a path.
+pub(super) const FAULTS: &str = "/lab/faults";
+
 pub(super) fn router(site: Arc<Site>) -> Router {
-    Router::new().fallback(answer).with_state(site)
+    let faults = get(list_faults).post(add_fault).delete(clear_faults);
+    Router::new().route(FAULTS, faults).fallback(answer).with_state(site)
+}
+
+async fn list_faults(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    faults_answer(&headers, || Ok(site.faults.list()))
+}
+
+async fn clear_faults(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    faults_answer(&headers, || Ok(site.faults.clear()))
+}
+
+async fn add_fault(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
+    faults_answer(&headers, || {
+        let fault = serde_json::from_slice(&body).map_err(|error| fail!(Code::Usage, "that is no fault: {error}"))?;
+        site.faults.add(fault)?;
+        Ok(site.faults.list())
+    })
+}
+
+fn faults_answer(headers: &HeaderMap, work: impl FnOnce() -> Result<Vec<Struck>>) -> Response {
+    let (status, text) = match require_signature(headers) {
+        Err(refusal) => (refusal.status, refusal.message),
+        Ok(()) => match work() {
+            Ok(list) => (200, serde_json::json!({ "schema": 1, "faults": list }).to_string()),
+            Err(error) => (400, error.to_string()),
+        },
+    };
+    (status_of(status), [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// One call, in one of the two protocols.
+struct Asked {
+    headers: HeaderMap,
+    body: Bytes,
+    /// The JSON protocol's name of the action.
+    target: Option<String>,
+    request_id: String,
 }
 
 async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
-    let request_id = uuid::Uuid::new_v4().to_string();
-    let target = headers.get(TARGET).and_then(|value| value.to_str().ok());
-    let (status, kind, text) = match target {
-        Some(target) => json_answer(&site, &headers, target, &body),
-        None => query_answer(&site, &headers, &body, &request_id),
-    };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", request_id.as_str())], text).into_response()
+    let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let asked = Asked { headers, body, target, request_id: uuid::Uuid::new_v4().to_string() };
+    let blow = site.faults.strike(&asked.action());
+    match blow {
+        None => asked.perform(&site),
+        Some((Blow::Throttle, _)) => asked.refused(&asked.throttled()),
+        Some((Blow::Unavailable, _)) => asked.refused(&Refusal {
+            status: 503,
+            code: "ServiceUnavailable",
+            message: "The service is unavailable. Please try again shortly.".into(),
+        }),
+        Some((Blow::ErrorAfter, _)) => {
+            drop(asked.perform(&site));
+            let message = "An internal error occurred.".into();
+            asked.refused(&Refusal { status: 500, code: "InternalFailure", message })
+        }
+        Some((Blow::ResetBefore, _)) => cut_off(),
+        Some((Blow::ResetAfter, _)) => {
+            drop(asked.perform(&site));
+            cut_off()
+        }
+        Some((Blow::Slow, hold_ms)) => {
+            clock::sleep(Duration::from_millis(hold_ms)).await;
+            asked.perform(&site)
+        }
+    }
+}
+
+/// An answer that ends before its body: the server closes the connection.
+fn cut_off() -> Response {
+    let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut off by a fault")) });
+    ([(header::CONTENT_LENGTH, "1000")], Body::from_stream(broken)).into_response()
+}
+
+impl Asked {
+    /// The action as AWS names it.
+    fn action(&self) -> String {
+        match &self.target {
+            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
+            None => Query::parse(&self.body).text("Action").unwrap_or_default().to_owned(),
+        }
+    }
+
+    fn perform(&self, site: &Arc<Site>) -> Response {
+        let (status, kind, text) = match &self.target {
+            Some(target) => json_answer(site, &self.headers, target, &self.body),
+            None => query_answer(site, &self.headers, &self.body, &self.request_id),
+        };
+        self.response(status, kind, text)
+    }
+
+    /// How each service says that calls come too fast ("Common Errors" of both API references).
+    fn throttled(&self) -> Refusal {
+        let code = if self.target.is_some() { "ThrottlingException" } else { "Throttling" };
+        Refusal::new(code, "Rate exceeded")
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response {
+        let (kind, text) = match self.target {
+            Some(_) => (JSON_TYPE, json::refusal(refusal)),
+            None => ("text/xml", xml::refusal(refusal, &self.request_id)),
+        };
+        self.response(refusal.status, kind, text)
+    }
+
+    fn response(&self, status: u16, kind: &'static str, text: String) -> Response {
+        let headers = [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", self.request_id.as_str())];
+        (status_of(status), headers, text).into_response()
+    }
 }
 
 /// Signatures are not checked, but there must be one, as for AWS. This also keeps web pages out: a browser sends no

@@ -7,6 +7,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::{
     disk, endpoint,
+    fault::{Fault, Struck},
     options::LabOptions,
     postgres::{Catalogue, ServerUser, Shutdown, require_reachable},
     site::Site,
@@ -30,6 +31,26 @@ pub struct Lab {
     watch: JoinHandle<()>,
     /// Locked for as long as the lab lives: two labs in one folder would fight over its servers.
     _lock: fs::File,
+}
+
+/// The faults of a running lab.
+#[derive(Clone)]
+pub struct FaultDesk(Arc<Site>);
+
+impl FaultDesk {
+    /// Adds a fault; it strikes from the next call on.
+    ///
+    /// # Errors
+    /// `usage` for a fault that there is not.
+    pub fn add(&self, fault: Fault) -> Result<()> {
+        self.0.faults.add(fault)
+    }
+
+    /// Ends all faults, and tells how often each has struck.
+    #[must_use]
+    pub fn clear(&self) -> Vec<Struck> {
+        self.0.faults.clear()
+    }
 }
 
 impl Lab {
@@ -82,6 +103,12 @@ impl Lab {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.site.options.dir
+    }
+
+    /// Where faults of its endpoint are added and ended.
+    #[must_use]
+    pub fn fault_desk(&self) -> FaultDesk {
+        FaultDesk(self.site.clone())
     }
 
     /// The region in its ARNs.

@@ -27,6 +27,8 @@ mod actions;
 mod daemon;
 mod disk;
 mod endpoint;
+mod fault;
+mod faults_at;
 mod fleet;
 mod group;
 mod instance;
@@ -45,7 +47,9 @@ mod world;
 mod xml;
 
 pub use daemon::{Running, Status, down, foreground, running, status, up};
-pub use life::Lab;
+pub use fault::{Fault, KINDS as FAULT_KINDS, Kind as FaultKind, Struck};
+pub use faults_at::{add_fault, clear_faults, faults};
+pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 
 /// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.

@@ -10,6 +10,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
+    fault::Faults,
     fleet::Fleet,
     group::{self, Parameter},
     instance::Instance,
@@ -34,6 +35,7 @@ pub(crate) struct Site {
     pub(crate) catalogue: Catalogue,
     pub(crate) user: Option<ServerUser>,
     pub(crate) fleet: Fleet,
+    pub(crate) faults: Faults,
     /// Held by whoever takes servers out of the fleet: work, and the watch that starts ended ones again.
     pub(crate) tending: tokio::sync::Mutex<()>,
     world: Mutex<World>,
@@ -49,6 +51,7 @@ impl Site {
             catalogue,
             user,
             fleet: Fleet::default(),
+            faults: Faults::default(),
             tending: tokio::sync::Mutex::new(()),
             world: Mutex::new(world),
             jobs: Mutex::new(JoinSet::new()),

@@ -130,7 +130,7 @@ fn run_and_undo(call: &Call) -> Result<Dynamic> {
     let undo = ["undo", &id, "--yes"].map(str::to_owned);
     let never = Death { point: None, after: None };
     let undone = call.wait("running the runbook and undoing it", &[], async {
-        let ended = processes.run(Deaths::Points(vec![].into_iter())).await?;
+        let ended = processes.run(Deaths::none()).await?;
         if ended.status.code() != Some(PAUSED) {
             return Err(fail!(
                 Code::RehearsalFailed,
@@ -157,7 +157,27 @@ fn run(call: &Call) -> Result<Dynamic> {
         points.extend(options.texts("undo_at")?.iter().map(|step| format!("after:done:{step}")));
     }
     let begun = clock::instant();
-    let ended = call.wait("running the runbook", &[], processes.run(Deaths::of(stage, points)))?;
+    let ended = match &stage.trial.weather {
+        None => call.wait("running the runbook", &[], processes.run(Deaths::of(stage, points)))?,
+        Some(weather) => {
+            weather.begin()?;
+            let ended = call.wait("running the runbook on a bad day", &[], processes.run(Deaths::of(stage, points)));
+            let faults = weather.end();
+            let ended = ended?;
+            let stopped = ended.status.code().unwrap_or(-1);
+            stage.note(map! {
+                "faults" => Value::List(faults.into_iter().map(Value::Map).collect()),
+                "stopped_by_faults" => stopped != 0,
+            });
+            match stopped {
+                0 => ended,
+                code => {
+                    processes.say(&format!("the run stopped ({code}); the faults are over, it is taken up again"));
+                    call.wait("taking the run up again", &[], processes.run(Deaths::none()))?
+                }
+            }
+        }
+    };
     let ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
     let history = RunFolder::new(&stage.home()).history(&id)?;
     stage.note(map! {

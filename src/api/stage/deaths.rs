@@ -36,6 +36,11 @@ impl Deaths {
         }
     }
 
+    /// Nobody is killed.
+    pub(super) fn none() -> Self {
+        Self::Points(vec![].into_iter())
+    }
+
     pub(super) fn most_processes(&self) -> usize {
         match self {
             Self::Points(points) => points.len() + SPARE_PROCESSES,

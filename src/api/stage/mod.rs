@@ -10,7 +10,7 @@ mod state;
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub(super) const LOAD: &Module = &load::MODULE;
 pub(super) const REHEARSAL: &Module = &child::MODULE;
 
 /// How a rehearsed run is tried.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Trial {
     /// Crash points, one for each of its processes (see `journal::crash`).
     pub crashes: Vec<String>,
@@ -36,6 +36,20 @@ pub struct Trial {
     pub chaos: Option<u64>,
     /// Every body and every undo clause runs twice in a row.
     pub twice: bool,
+    /// The lab has a bad day while the run works.
+    pub weather: Option<Arc<dyn Weather>>,
+}
+
+/// Faults of the lab that last from the run's beginning to its first end.
+pub trait Weather: Send + Sync {
+    /// Begins the faults.
+    ///
+    /// # Errors
+    /// `usage` for a fault that there is not.
+    fn begin(&self) -> Result<()>;
+
+    /// Ends them; gives each with the number of its strikes.
+    fn end(&self) -> Vec<Map>;
 }
 
 /// What a rehearsal is given by the command line, and what it finds out.

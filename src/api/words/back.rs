@@ -58,19 +58,21 @@ fn mismatch(host: &Host, journal: &str) -> Error {
     )
 }
 
-/// Runs the undo clauses of all steps below a phase, newest first, down to `last` where one is given.
-pub(super) fn undo_below(
-    host: &Host,
-    engine: &Engine,
-    frame: &Frame,
-    below: &[String],
-    last: Option<&Key>,
-) -> Result<(), Trouble> {
+/// Runs the undo clauses of all steps below a phase, newest first. What has none is said: it stays, and runs again.
+pub(super) fn undo_below(host: &Host, engine: &Engine, frame: &Frame, below: &[String]) -> Result<(), Trouble> {
+    let ways = host.undo().keys();
+    let staying = host.run()?.look(|state| {
+        let stays = |key: &&Key| {
+            let changed = state.step(key).is_some_and(StepRecord::may_have_changed);
+            changed && key.starts_with(below) && !ways.contains(key)
+        };
+        state.order.iter().filter(stays).map(|key| key_text(key)).collect::<Vec<_>>()
+    });
+    for name in staying {
+        host.tell(Notice::Warned(format!("`{name}` has no undo clause: what it did stays, and it will run again")));
+    }
     while let Some(undo) = host.undo().pop_below(below) {
         undo_one(host, engine, frame, &undo)?;
-        if last == Some(&undo.key) {
-            break;
-        }
     }
     Ok(())
 }
@@ -142,16 +144,23 @@ pub struct Plan {
 pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
     let run = host.run()?;
     require_all_met(host, run, &[])?;
+    let since_of = |key: &Key| run.look(|state| state.step(key).map_or(0, |step| step.since));
+    host.undo().order_by(since_of);
     let stack = host.undo().keys();
     let since = match to {
         None => 0,
-        Some(to) => run.look(|state| state.step(to).map(|step| step.since)).unwrap_or(0),
+        Some(to) if !stack.contains(to) => {
+            let name = key_text(to);
+            return Err(fail!(Code::Refused, "the step `{name}` has nothing that could be undone")
+                .hint("`pgrun undo RUN` without `--to` shows what can be"));
+        }
+        Some(to) => since_of(to),
     };
     let reached = |key: &Key| run.look(|state| state.step(key).is_some_and(|step| step.since >= since));
     let first = stack.iter().position(&reached).unwrap_or(stack.len());
-    if let Some((phase, decided)) = host.undo().decision()
-        && first < decided
-    {
+    // By the order of their own ways back, not of the replay: what lies before a decision began before it ended.
+    if let Some((phase, _)) = host.undo().decisions().iter().find(|(_, behind)| first < *behind) {
+        let phase = key_text(phase);
         return Err(fail!(
             Code::Refused,
             "phase `{phase}` has made its decision: what lies before it cannot be undone"
@@ -171,13 +180,20 @@ pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
     Ok(Plan { undone: undone.into_iter().map(|key| key_text(key)).collect(), staying, last })
 }
 
-/// Runs the undo clauses of a plan.
+/// Runs the undo clauses of a plan. A signal ends it after the clause that runs.
 pub fn carry_out(host: &Host, engine: &Engine, plan: &Plan) -> Result<()> {
-    if plan.last.is_none() {
-        return Ok(());
-    }
+    let Some(last) = &plan.last else { return Ok(()) };
     let frame = Frame::default().with_only_limit(Limit::starting(DEADLINE, "undo of the run".into(), false));
-    undo_below(host, engine, &frame, &[], plan.last.as_ref()).map_err(|trouble| trouble.facts())
+    while let Some(undo) = host.undo().pop_below(&[]) {
+        if host.stop().is_asked() {
+            return Err(host.stop().error());
+        }
+        undo_one(host, engine, &frame, &undo).map_err(|trouble| trouble.facts())?;
+        if undo.key == *last {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The replay of changed texts came to every step that counts.

@@ -69,23 +69,35 @@ impl Phase<'_> {
         if self.host.is_replay() {
             return self.follow(context, inputs, before);
         }
+        if self.outer.is_rewinding() && before.is_some_and(|before| before != PhaseState::Void) {
+            // A phase around this one goes back; not past a decision.
+            return self.follow(context, inputs, before);
+        }
         self.host.tell(Notice::Phase { depth: self.outer.depth(), name: self.name.clone() });
         if before == Some(PhaseState::Left) || self.outer.is_rewinding() {
             return self.body(context, inputs, &self.outer);
+        }
+        if goes_back && before == Some(PhaseState::Void) && self.is_decided(context, inputs)? {
+            return Err(Trouble::Final(
+                fail!(Code::Refused, "phase `{}` was undone, and yet its decision is made", self.name)
+                    .hint("somebody else decided meanwhile: look at the target, then go on by hand or abandon the run"),
+            ));
         }
         self.outer.go_on(&self.run)?;
         self.run.write(&self.key, 0, Event::Entered)?;
         if goes_back && before == Some(PhaseState::Entered) {
             // A script that caught this would go on with a phase that was neither done nor undone.
             let decided = self.is_decided(context, inputs).map_err(Trouble::into_final)?;
-            if !decided {
-                self.recover(context, inputs).map_err(Trouble::into_final)?;
+            if !decided && self.recover(context, inputs).map_err(Trouble::into_final)? {
                 self.run.write(&self.key, 0, Event::Entered)?;
             }
         }
         match self.body(context, inputs, &self.outer) {
             Ok(value) => {
                 self.outer.go_on(&self.run)?;
+                if goes_back && self.is_decided(context, inputs).map_err(Trouble::into_final)? {
+                    self.host.undo().decide(&self.key);
+                }
                 self.run.write(&self.key, 0, Event::Left)?;
                 Ok(value)
             }
@@ -104,7 +116,7 @@ impl Phase<'_> {
         let was_entered = matches!(before, Some(PhaseState::Entered | PhaseState::Left));
         let value = self.block(context, inputs, &self.outer);
         if was_entered && self.is_decided(context, inputs).map_err(Trouble::into_final)? {
-            self.host.undo().decide(&key_text(&self.key));
+            self.host.undo().decide(&self.key);
         }
         value
     }
@@ -122,8 +134,11 @@ impl Phase<'_> {
         inputs.eval_block(context, "body", &inner)
     }
 
-    /// Asks the world whether the phase's decision is made.
+    /// Asks the world whether the phase's decision is made; one inside it counts as well.
     fn is_decided(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<bool, Trouble> {
+        if self.host.undo().decisions().iter().any(|(phase, _)| phase.starts_with(&self.key)) {
+            return Ok(true);
+        }
         if !inputs.has("check") {
             return Ok(false);
         }
@@ -141,8 +156,9 @@ impl Phase<'_> {
         }
     }
 
-    /// A process died inside the phase: rebuilds the undo clauses of what it had done, and undoes it.
-    fn recover(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<(), Trouble> {
+    /// A process died inside the phase: rebuilds the undo clauses of what it had done, and undoes it. Gives false
+    /// when a phase inside has made its decision: then the way is forward.
+    fn recover(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<bool, Trouble> {
         self.host.tell(Notice::Warned(format!(
             "phase `{}` was cut off by the end of an earlier process: going back before it is tried again",
             self.name
@@ -154,8 +170,15 @@ impl Phase<'_> {
             Ok(_) | Err(_) => {}
         }
         back::require_all_met(self.host, &self.run, &self.key)?;
+        if self.is_decided(context, inputs)? {
+            self.host.tell(Notice::Warned(format!("a phase inside `{}` has made its decision: forward", self.name)));
+            while self.host.undo().pop_below(&self.key).is_some() {}
+            self.host.forget_below(&self.key);
+            return Ok(false);
+        }
         let cause = fail!(Code::Cancelled, "an earlier process ended inside the phase");
-        self.undo_all(context, &Fault::from(&cause))
+        self.undo_all(context, &Fault::from(&cause))?;
+        Ok(true)
     }
 
     /// The phase failed: undoes its steps unless its decision is made. Gives the error that ends the run.
@@ -164,6 +187,7 @@ impl Phase<'_> {
         match self.is_decided(context, inputs) {
             Ok(false) => {}
             Ok(true) => {
+                self.host.undo().decide(&self.key);
                 let note = format!("phase `{}` had made its decision before it failed: nothing was undone", self.name);
                 self.host.tell(Notice::Warned(note));
                 return trouble.into_final();
@@ -185,7 +209,7 @@ impl Phase<'_> {
         let limit = Limit::starting(self.undo_deadline, format!("undo of phase `{}`", self.name), false);
         let frame = self.outer.with_only_limit(limit);
         self.warn_of_unknown();
-        back::undo_below(self.host, context.engine(), &frame, &self.key, None)?;
+        back::undo_below(self.host, context.engine(), &frame, &self.key)?;
         self.run.write(&self.key, 0, Event::Voided { cause: cause.clone() })?;
         self.host.forget_below(&self.key);
         Ok(())
@@ -194,7 +218,11 @@ impl Phase<'_> {
     /// The undo of a step whose outcome is not known runs too, with `()` for its value: said, not hidden.
     fn warn_of_unknown(&self) {
         let unknown: Vec<String> = self.run.look(|state| {
-            let below = state.steps.iter().filter(|(key, step)| key.starts_with(&self.key) && step.begun);
+            let ways = self.host.undo().keys();
+            let below = state
+                .steps
+                .iter()
+                .filter(|(key, step)| key.starts_with(&self.key) && step.may_have_changed() && ways.contains(*key));
             below.filter(|(_, step)| step.state.name() == "unknown").map(|(key, _)| key_text(key)).collect()
         });
         for name in unknown {

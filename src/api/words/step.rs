@@ -86,7 +86,9 @@ pub(super) fn perform(
     match done {
         Ok((value, how)) => {
             host.tell(Notice::Done { depth, name, how: Some(how), took });
-            step.keep_undo(value.clone());
+            if step.run.look(|state| state.step(&step.key).is_some_and(StepRecord::has_way_back)) {
+                step.keep_undo(value.clone());
+            }
             Ok(value)
         }
         Err(trouble) => {
@@ -124,7 +126,9 @@ impl Step<'_> {
         match record.state.clone() {
             StepState::Done { value, .. } => {
                 let value = convert::to_dynamic(&Value::from_json(&value)?);
-                self.keep_undo(value.clone());
+                if record.has_way_back() {
+                    self.keep_undo(value.clone());
+                }
                 if !self.host.is_replay() {
                     let (depth, name) = (self.frame.depth(), self.spec.name.clone());
                     self.host.tell(Notice::Done { depth, name, how: None, took: Duration::ZERO });

@@ -10,6 +10,7 @@
 mod copies;
 mod crash;
 mod errors;
+mod faults;
 mod life;
 mod refusals;
 mod secrets;

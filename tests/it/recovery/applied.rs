@@ -196,8 +196,11 @@ fn a_failure_after_the_transaction_does_not_repeat_it() {
 
 /// A row as the first transaction of the step `s` would leave it, whichever record began the step.
 fn leave_row(bench: &Bench, target: &str) {
+    let journal = std::fs::read_to_string(bench.pgrun.journal()).unwrap();
+    let first: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    let birth = &first["hash"].as_str().unwrap()[..16];
     bench.database.sql(&format!(
-        "INSERT INTO pgrun.applied (target, run, step, value) SELECT {target}, 'r', 's [' || n || '.1]', \
+        "INSERT INTO pgrun.applied (target, run, step, value) SELECT {target}, 'r', 's [{birth}.' || n || '.1]', \
          '{{\"what\": \"another\", \"value\": \"1\"}}' FROM generate_series(1, 20) n"
     ));
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 mod applied;
+mod attacks;
 mod chance;
 mod claims;
 mod damage;
