@@ -64,6 +64,8 @@ pub enum Purpose {
     Work,
     /// To follow its journal as far as that leads, and do nothing.
     Replay,
+    /// The same with changed texts: what people answered must have been asked in these words.
+    Adoption,
 }
 
 struct Inner {
@@ -72,6 +74,7 @@ struct Inner {
     asked: Mutex<Option<Key>>,
     undo: UndoStack,
     seen: Mutex<BTreeSet<Key>>,
+    met: Mutex<Vec<Key>>,
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
 }
@@ -88,6 +91,7 @@ impl Host {
             asked: Mutex::default(),
             undo: UndoStack::default(),
             seen: Mutex::new(BTreeSet::new()),
+            met: Mutex::default(),
             limits: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -138,7 +142,13 @@ impl Host {
     /// True when the script is only followed, as far as its journal leads.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.inner.parts.purpose == Purpose::Replay
+        self.inner.parts.purpose != Purpose::Work
+    }
+
+    /// True when changed texts are followed.
+    #[must_use]
+    pub fn is_adoption(&self) -> bool {
+        self.inner.parts.purpose == Purpose::Adoption
     }
 
     /// True when every body and every undo clause is to run twice.
@@ -203,6 +213,7 @@ impl Host {
                 .hint("names stand in the journal: use what identifies the secret instead"));
         }
         if lock(&self.inner.seen).insert(key.clone()) {
+            lock(&self.inner.met).push(key.clone());
             return Ok(());
         }
         let name = crate::journal::key_text(key);
@@ -213,6 +224,12 @@ impl Host {
     /// Forgets what was met below a phase that starts afresh.
     pub fn forget_below(&self, phase: &[String]) {
         lock(&self.inner.seen).retain(|key| key == phase || !key.starts_with(phase));
+    }
+
+    /// Everything that was met, in its order.
+    #[must_use]
+    pub fn met(&self) -> Vec<Key> {
+        lock(&self.inner.met).clone()
     }
 
     /// True when a step or phase of this identity was met.

@@ -33,7 +33,7 @@ pub(super) struct Now {
 /// Reads the runbook's files anew.
 pub(super) fn look(settings: &Settings, run: &Run) -> Result<Now> {
     let started = run.look(|state| state.started.clone());
-    let path = started.map(|started| started.runbook).unwrap_or_default();
+    let path = started.map(|started| started.path.unwrap_or(started.runbook)).unwrap_or_default();
     let loaded = check::load(Path::new(&path), &settings.checking_host())?;
     let diff = diff(run.sources(), &loaded.sources);
     Ok(Now { loaded, diff })
@@ -68,11 +68,11 @@ pub(super) fn prove(settings: &Settings, run: &Run, now: &Loaded, given: &Given)
         let was = started.unwrap_or_default();
         return Err(fail!(Code::JournalMismatch, "the run's runbook is `{was}`, this one is `{}`", now.main).into());
     }
-    let host = settings.host(Some(run.clone()), given.script.clone(), Purpose::Replay);
+    let host = settings.host(Some(run.clone()), given.script.clone(), Purpose::Adoption);
     run::on_script_thread(|| {
         let engine = build::engine(&host, Arc::new(now.sources.clone()));
         run::follow(&engine, &now.main, &now.sources)?;
-        Ok(back::require_replay(&host)?)
+        Ok(back::require_same_order(&host)?)
     })
 }
 

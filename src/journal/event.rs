@@ -230,6 +230,9 @@ pub struct RunStarted {
     pub run: String,
     /// The runbook's path as it was given.
     pub runbook: String,
+    /// The same, from the root: `--adopt` is given in other folders too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The runbook's name among the sources.
     pub main: String,
     /// SHA-256 of the text of every source, by its canonical name.

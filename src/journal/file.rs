@@ -221,6 +221,7 @@ mod tests {
         let started = RunStarted {
             run: "r".into(),
             runbook: "r.rhai".into(),
+            path: None,
             main: "r.rhai".into(),
             sources: std::collections::BTreeMap::new(),
             params: serde_json::Value::Null,

@@ -27,4 +27,4 @@ pub use file::{Journal, JournalFile};
 pub use prune::{OldRun, Removal, Survey};
 pub use record::Record;
 pub use run::{Run, RunFolder, Wish};
-pub use state::{Gate, Means, PhaseState, RunState, Status, StepRecord, StepState, branch};
+pub use state::{Gate, Means, PhaseState, RunState, Status, StepRecord, StepState, branch, is_branch};

@@ -100,6 +100,7 @@ impl RunFolder {
         let started = RunStarted {
             run: id.to_owned(),
             runbook: new.runbook.clone(),
+            path: std::path::absolute(&new.runbook).ok().map(|path| path.to_string_lossy().into_owned()),
             main: new.main.clone(),
             sources: digests,
             params: new.params.clone(),
@@ -132,6 +133,12 @@ impl RunFolder {
         let (journal, note) = JournalFile::open(&path, redactor)?;
         let started = journal.state().started.clone().ok_or_else(unborn)?;
         let status = journal.state().status;
+        if wish != Wish::Abandon
+            && let Some(next) = self.successor(&id)
+        {
+            return Err(fail!(Code::Refused, "the run `{id}` is continued by `{next}`")
+                .hint(format!("look at it with `pgrun show {next}`; abandon or undo it before this one goes on")));
+        }
         let allowed = match wish {
             Wish::Resume => !status.is_over() && status != Status::Undoing,
             Wish::Undo => !matches!(status, Status::Undone | Status::Abandoned),
@@ -146,6 +153,16 @@ impl RunFolder {
         }
         let sources = sources::load(&folder.join("sources"), &started.sources)?;
         Ok(Run::new(self.clone(), id, sources, lock, journal, note))
+    }
+
+    /// The run that goes on where this one stopped, unless it was undone or abandoned itself.
+    fn successor(&self, id: &str) -> Option<String> {
+        let goes_on = |other: &String| {
+            let history = self.history(other).ok()?;
+            let continues = history.state.started.as_ref()?.continues.as_deref() == Some(id);
+            (continues && !matches!(history.state.status, Status::Undone | Status::Abandoned)).then_some(())
+        };
+        self.ids().ok()?.into_iter().filter(|other| other != id).find(|other| goes_on(other).is_some())
     }
 
     /// True when the run is undone as a whole.

@@ -232,7 +232,9 @@ pub fn branch(number: usize) -> String {
 const BRANCH: &str = "branch ";
 
 /// True for the part around the steps of a branch: it is no phase.
-pub(super) fn is_branch(key: &[String]) -> bool {
+/// True when the key ends in such a part.
+#[must_use]
+pub fn is_branch(key: &[String]) -> bool {
     let number = key.last().and_then(|part| part.strip_prefix(BRANCH));
     number.is_some_and(|number| number.parse::<usize>().is_ok())
 }

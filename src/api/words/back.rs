@@ -15,7 +15,7 @@ use crate::{
     },
     base::{Code, Error, Result, prose::shell_word},
     fail,
-    journal::{Event, Fault, Key, Run, StepRecord, StepState, key_text},
+    journal::{Event, Fault, Key, Run, StepRecord, StepState, is_branch, key_text},
 };
 
 /// How long the undo of a whole run may take. Deleting instances and snapshots takes minutes each.
@@ -196,7 +196,31 @@ pub fn carry_out(host: &Host, engine: &Engine, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The replay of changed texts came to every step that counts.
+/// The replay of changed texts came to every step that counts, in the order in which the journal has them; branches of
+/// `parallel` have none among each other.
+///
+/// # Errors
+/// `journal_mismatch` naming the first step that comes at another place.
+pub fn require_same_order(host: &Host) -> Result<()> {
+    let run = host.run()?;
+    require_all_met(host, run, &[])?;
+    let is_alone = |key: &Key| (1..=key.len()).all(|end| !is_branch(&key[..end]));
+    let journal: Vec<Key> = run.look(|state| {
+        let counts = |key: &&Key| state.step(key).is_some() && is_alone(key);
+        state.order.iter().filter(counts).cloned().collect()
+    });
+    let script: Vec<Key> = host.met().into_iter().filter(|key| journal.contains(key)).collect();
+    match journal.iter().filter(|key| script.contains(key)).zip(&script).find(|(was, is)| was != is) {
+        None => Ok(()),
+        Some((was, is)) => {
+            let (was, is) = (key_text(was), key_text(is));
+            Err(fail!(Code::JournalMismatch, "the journal has the step `{was}` where the script now has `{is}`")
+                .hint("finished steps keep their order; what is still to come may change"))
+        }
+    }
+}
+
+/// The replay came to every step that counts.
 pub fn require_replay(host: &Host) -> Result<()> {
     require_all_met(host, host.run()?, &[])
 }

@@ -48,7 +48,16 @@ fn gate(host: &Host, context: &mut EvalContext, inputs: &Inputs, is_pause: bool)
 fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Result<Dynamic, Trouble> {
     let run = host.run()?.clone();
     let gate = &question.gate;
-    if let Some(answer) = run.look(|state| state.gates.get(gate).and_then(|gate| gate.answer.clone())) {
+    let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
+    let answered = run.look(|state| state.gates.get(gate).map(|gate| (gate.answer.clone(), gate.shown.clone())));
+    if let Some((Some(answer), shown_then)) = answered {
+        if host.is_adoption() && shown_then != shown {
+            let text = run.look(|state| state.gates.get(gate).map(|gate| gate.text.clone())).unwrap_or_default();
+            return Err(Trouble::Final(
+                fail!(Code::JournalMismatch, "the gate `{gate}` was answered for other words: {text}")
+                    .hint("give the changed question a gate name of its own"),
+            ));
+        }
         return Ok(answer.into());
     }
     if frame.is_rewinding() {
@@ -60,7 +69,6 @@ fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Res
     }
     frame.go_on(&run)?;
     let key = frame.key(&format!("gate {gate}"));
-    let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
     run.write(&key, 0, Event::Asked { gate: gate.clone(), text: question.text.clone(), shown })?;
     let (answer, through) = host.ask(question);
     let write = |value: &str| {

@@ -141,6 +141,7 @@ pub(super) fn started() -> Event {
     Event::RunStarted(RunStarted {
         run: "r".into(),
         runbook: "r.rhai".into(),
+        path: None,
         main: "r.rhai".into(),
         sources: [("r.rhai".into(), "00".into())].into(),
         params: json!({ "n": 1.5 }),

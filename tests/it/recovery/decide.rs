@@ -81,10 +81,14 @@ fn a_run_continues_another() {
     bench.pgrun.pgrun(&["main.rhai", "--run-id", "s", "--set", &set]).exit(3).stderr_has("claimed by run `r`");
     let next = ["main.rhai", "--run-id", "t", "--continues", "r", "--set", &set];
     bench.pgrun.pgrun(&next).exit(75);
-    bench.resume(&["--yes"]).exit(3).stderr_has("is claimed by run `t`");
+    bench.resume(&["--yes"]).exit(3).stderr_has("the run `r` is continued by `t`");
     let unknown = ["main.rhai", "--run-id", "u", "--continues", "nobody", "--set", &set];
     bench.pgrun.pgrun(&unknown).exit(2).stderr_has("there is no run `nobody`");
     bench.pgrun.pgrun(&["resume", "t", "--yes", "--set", &set]).exit(0);
+    assert_eq!(bench.effects(), "a a b");
+    // Also when the other one is done: what follows would be done twice.
+    bench.resume(&["--yes"]).exit(3).stderr_has("the run `r` is continued by `t`");
+    bench.pgrun.pgrun(&["undo", "r", "--yes", "--set", &set]).exit(3).stderr_has("is continued by `t`");
     assert_eq!(bench.effects(), "a a b");
 }
 
@@ -110,6 +114,23 @@ fn a_changed_runbook_is_adopted_when_it_replays() {
     output.stderr_has("+step \"a\"").stderr_has("--adopt");
     bench.resume(&["--adopt", "--yes"]).exit(0).stderr_has("the changed runbook replays over the journal");
     assert_eq!(bench.effects(), "a better");
+    // Neither the order of what is done nor a question that was answered may change.
+    let two =
+        r#"step "a" { did(db, "a") } step "b" { did(db, "b") } confirm "keep it?" with #{ gate: "g" }; confirm "go"; "#;
+    let bench = bench.again(two);
+    bench.pgrun.run().exit(75);
+    bench.resume(&["--answer", "g=yes"]).exit(75);
+    let rewrite = |text: &str| bench.pgrun.write("main.rhai", &format!("{}{text}", super::HEAD));
+    rewrite(&two.replacen(
+        "step \"a\" { did(db, \"a\") } step \"b\" { did(db, \"b\") }",
+        "step \"b\" { 1 } step \"a\" { 1 }",
+        1,
+    ));
+    let says = "the journal has the step `a` where the script now has `b`";
+    bench.resume(&["--adopt", "--yes"]).exit(3).stderr_has(says);
+    rewrite(&two.replace("keep it?", "drop it?"));
+    let says = "the gate `g` was answered for other words: keep it?";
+    bench.resume(&["--adopt", "--yes"]).exit(3).stderr_has(says);
     // A mistake in the new text is told like any other, and nothing is lost.
     let bench = bench.again(book);
     bench.pgrun.run().exit(75);

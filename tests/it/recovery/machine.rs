@@ -12,6 +12,7 @@ fn started() -> Event {
     Event::RunStarted(RunStarted {
         run: "r".into(),
         runbook: "r.rhai".into(),
+        path: None,
         main: "r.rhai".into(),
         sources: BTreeMap::new(),
         params: serde_json::Value::Null,
