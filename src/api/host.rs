@@ -13,7 +13,7 @@ use super::{
     operator::{Answer, Notice, Operator, Question},
     stage::Stage,
     stop::Stop,
-    trial::Trial,
+    trial::Conditions,
     undo::UndoStack,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub enum Purpose {
 
 struct Inner {
     parts: Parts,
-    trial: Trial,
+    conditions: Conditions,
     asked: Mutex<Option<Key>>,
     undo: UndoStack,
     seen: Mutex<BTreeSet<Key>>,
@@ -87,7 +87,7 @@ impl Host {
         let inner = Inner {
             aws,
             parts,
-            trial: Trial::from_env(),
+            conditions: Conditions::from_env(),
             asked: Mutex::default(),
             undo: UndoStack::default(),
             seen: Mutex::new(BTreeSet::new()),
@@ -154,13 +154,13 @@ impl Host {
     /// True when every body and every undo clause is to run twice.
     #[must_use]
     pub fn is_twice(&self) -> bool {
-        self.inner.trial.twice
+        self.inner.conditions.twice
     }
 
     /// True when phases have no deadlines.
     #[must_use]
     pub fn ignores_deadlines(&self) -> bool {
-        self.inner.trial.no_deadlines
+        self.inner.conditions.no_deadlines
     }
 
     /// The frame in which scripts begin.

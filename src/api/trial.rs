@@ -6,14 +6,14 @@ pub const TWICE: &str = "PGRUN_TWICE";
 /// Phases have no deadlines: the run is being killed again and again.
 pub const NO_DEADLINES: &str = "PGRUN_NO_DEADLINES";
 
-/// How a run is tried.
+/// Under which conditions a run is tried.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Trial {
+pub(super) struct Conditions {
     pub(super) twice: bool,
     pub(super) no_deadlines: bool,
 }
 
-impl Trial {
+impl Conditions {
     pub(super) fn from_env() -> Self {
         let is_set = |name| std::env::var_os(name).is_some();
         Self { twice: is_set(TWICE), no_deadlines: is_set(NO_DEADLINES) }

@@ -63,12 +63,27 @@ pub fn shell_word(word: &str) -> String {
             .collect();
         return format!("$'{escaped}'");
     }
-    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{count, nearest, ticked_list};
+    use super::{count, nearest, shell_word, ticked_list};
+
+    /// What is printed to be pasted is read back as it was.
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(shell_word("/var/lib/pgrun/lab"), "/var/lib/pgrun/lab");
+        for word in ["", "it's $HOME", "a\nb'c\\d", "`x` \"y\" !z é🙂", "-go=yes", "close BLUE=retry|done"] {
+            let echo = format!("printf %s {}", shell_word(word));
+            let read = std::process::Command::new("bash").args(["-c", &echo]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&read.stdout), word);
+        }
+    }
 
     #[test]
     fn messages_read_like_sentences() {

@@ -202,7 +202,11 @@ fn folder(config: &Config, named: Option<&Path>) -> Result<PathBuf> {
 }
 
 fn up_text(found: &Running) -> String {
-    format!("the lab is up at {}\nuse it: eval \"$(pgrun lab env --dir {})\"\n", found.url, quoted(&found.dir))
+    format!(
+        "the lab is up at {}\nuse it: eval \"$(pgrun lab env --dir {})\"\n",
+        found.url,
+        prose::shell_word(&found.dir.display().to_string())
+    )
 }
 
 /// Credentials of the user's must not be mixed into a session with the lab, nor a proxy stand between.
@@ -218,13 +222,6 @@ fn env_text(found: &Running) -> String {
          export AWS_EC2_METADATA_DISABLED=true\n\
          export NO_PROXY=127.0.0.1${{NO_PROXY:+,$NO_PROXY}}\n"
     )
-}
-
-/// A path as one word of a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn status_text(status: &lab::Status) -> String {
@@ -251,17 +248,4 @@ fn status_text(status: &lab::Status) -> String {
         let _ = writeln!(text, "{table}");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::quoted;
-
-    #[test]
-    fn paths_survive_the_shell() {
-        assert_eq!(quoted(Path::new("/var/lib/pgrun/lab")), "/var/lib/pgrun/lab");
-        assert_eq!(quoted(Path::new("/tmp/it's $HOME")), "'/tmp/it'\\''s $HOME'");
-    }
 }

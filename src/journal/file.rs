@@ -2,14 +2,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use super::{
     crash::CrashPoint,
-    event::{Event, Key},
+    event::{Event, Key, RunStarted},
     record::{FIRST_PREV, Masks, Record},
     state::RunState,
 };
@@ -153,6 +153,17 @@ pub struct History {
     pub torn_bytes: u64,
 }
 
+/// What a journal's first line says; none where it cannot be read.
+#[must_use]
+pub fn first(path: &Path) -> Option<RunStarted> {
+    let mut line = String::new();
+    BufReader::new(File::open(path).ok()?).read_line(&mut line).ok()?;
+    match Record::decode(line.trim_end_matches('\n')).ok()?.event {
+        Event::RunStarted(started) => Some(started),
+        _ => None,
+    }
+}
+
 /// Reads and checks a whole journal without changing it.
 ///
 /// # Errors
@@ -212,9 +223,9 @@ const AFTER_ERROR: &str = "make space or repair the disk; nothing more was done,
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, Journal, JournalFile, read};
+    use super::{Event, Journal, JournalFile, RunStarted, read};
     use crate::base::{Redactor, Secret};
-    use crate::journal::event::{Person, RunStarted};
+    use crate::journal::event::Person;
 
     fn begin(path: &std::path::Path, redactor: &Redactor) -> JournalFile {
         let mut journal = JournalFile::create(path, redactor.clone()).unwrap();

@@ -157,12 +157,15 @@ impl RunFolder {
 
     /// The run that goes on where this one stopped, unless it was undone or abandoned itself.
     fn successor(&self, id: &str) -> Option<String> {
-        let goes_on = |other: &String| {
-            let history = self.history(other).ok()?;
-            let continues = history.state.started.as_ref()?.continues.as_deref() == Some(id);
-            (continues && !matches!(history.state.status, Status::Undone | Status::Abandoned)).then_some(())
+        let continues = |other: &String| {
+            let first = file::first(&self.path(other).join("journal.jsonl"));
+            first.is_some_and(|started| started.continues.as_deref() == Some(id))
         };
-        self.ids().ok()?.into_iter().filter(|other| other != id).find(|other| goes_on(other).is_some())
+        let counts = |other: &String| {
+            let status = self.history(other).map(|history| history.state.status);
+            !matches!(status, Ok(Status::Undone | Status::Abandoned))
+        };
+        self.ids().ok()?.into_iter().find(|other| continues(other) && counts(other))
     }
 
     /// True when the run is undone as a whole.

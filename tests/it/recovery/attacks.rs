@@ -2,13 +2,6 @@
 
 use super::Bench;
 
-impl Bench {
-    fn undo_with(&self, arguments: &[&str]) -> crate::pgrun::Output {
-        let set = format!("db={}", self.database.url());
-        self.pgrun.pgrun(&[&["undo", "r", "--set", &set], arguments].concat())
-    }
-}
-
 /// A run id that is used again, in a fresh home, does not find the rows of the run that had it before.
 #[test]
 fn a_run_id_given_again_finds_no_old_rows() {

@@ -62,6 +62,12 @@ impl Bench {
         self.pgrun.start(&[&["resume", "r", "--set", &set], arguments].concat())
     }
 
+    /// `pgrun undo r`, with the password given again.
+    fn undo_with(&self, arguments: &[&str]) -> crate::pgrun::Output {
+        let set = format!("db={}", self.database.url());
+        self.pgrun.pgrun(&[&["undo", "r", "--set", &set], arguments].concat())
+    }
+
     /// All effects in the order of their coming, separated by blanks.
     fn effects(&self) -> String {
         self.database.sql("SELECT name FROM effects ORDER BY ctid").replace('\n', " ")

@@ -29,8 +29,7 @@ impl Bench {
     }
 
     fn undo(&self, arguments: &[&str]) -> Output {
-        let set = format!("db={}", self.database.url());
-        self.pgrun.pgrun(&[&["undo", "r", "--yes", "--set", &set], arguments].concat())
+        self.undo_with(&[&["--yes"], arguments].concat())
     }
 
     fn undo_until(&self, crash: &str) -> Output {

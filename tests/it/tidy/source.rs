@@ -42,10 +42,18 @@ impl Source {
 
     /// Lines of code that a condition picks, with their numbers.
     pub(super) fn code_lines(&self, picks: impl Fn(&str) -> bool) -> Vec<(usize, String)> {
-        let code = self.code_without_tests();
-        let lines = (1..).zip(code.lines()).filter(|(_, line)| picks(line));
-        lines.map(|(number, line)| (number, line.trim().to_owned())).collect()
+        picked(&self.code_without_tests(), picks)
     }
+
+    /// Lines that a condition picks, comments and texts among them, with their numbers.
+    pub(super) fn lines(&self, picks: impl Fn(&str) -> bool) -> Vec<(usize, String)> {
+        picked(&self.text, picks)
+    }
+}
+
+fn picked(text: &str, picks: impl Fn(&str) -> bool) -> Vec<(usize, String)> {
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| picks(line));
+    lines.map(|(number, line)| (number, line.trim().to_owned())).collect()
 }
 
 /// All files of Rust below some folders.
