@@ -62,7 +62,7 @@ pub struct Undo {
 #[derive(Default)]
 pub struct UndoStack {
     undos: Mutex<Vec<Undo>>,
-    decisions: Mutex<Vec<(Key, usize)>>,
+    decisions: Mutex<Vec<Key>>,
 }
 
 impl UndoStack {
@@ -92,13 +92,12 @@ impl UndoStack {
 
     /// A phase has made a decision that no undo takes back, nor anything before it.
     pub fn decide(&self, phase: &[String]) {
-        let behind = self.undos().len();
-        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).push((phase.to_vec(), behind));
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner).push(phase.to_vec());
     }
 
-    /// All such phases, each with how many ways back lie before its end.
+    /// All such phases.
     #[must_use]
-    pub fn decisions(&self) -> Vec<(Key, usize)> {
+    pub fn decisions(&self) -> Vec<Key> {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -1,6 +1,10 @@
 //! Starting and resuming a run: one path from texts and parameters to an outcome.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use rhai::{Engine, Scope};
 
@@ -161,11 +165,6 @@ pub(super) fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Deci
     let Some(why) = decisions.why.clone().filter(|why| !why.trim().is_empty()) else {
         return Err(fail!(Code::Usage, "a decision needs its reason: --why \"..\""));
     };
-    if let Some((name, _)) =
-        decisions.about.iter().enumerate().find_map(|(at, one)| decisions.about[..at].iter().find(|two| two.0 == one.0))
-    {
-        return Err(fail!(Code::Usage, "got two decisions about the step `{name}`"));
-    }
     let find = |state: &RunState, (name, decision): &(String, Decision)| {
         let key = state.find_step(name)?;
         let word = match state.step(&key) {
@@ -181,7 +180,13 @@ pub(super) fn decided(run: &Run, decisions: &Decisions) -> Result<Vec<(Key, Deci
         Err(fail!(Code::Usage, "the step `{}` is {word}: there is nothing to decide", key_text(&key))
             .hint(format!("`pgrun show {}` lists the steps", run.id())))
     };
-    run.look(|state| decisions.about.iter().map(|given| find(state, given)).collect())
+    let found: Vec<(Key, Decision, String)> =
+        run.look(|state| decisions.about.iter().map(|given| find(state, given)).collect::<Result<_>>())?;
+    let mut decided = BTreeSet::new();
+    match found.iter().find(|(key, ..)| !decided.insert(key)) {
+        Some((key, ..)) => Err(fail!(Code::Usage, "got two decisions about the step `{}`", key_text(key))),
+        None => Ok(found),
+    }
 }
 
 /// Ends a run for good. What it made stays, and its targets are free for other runs.

@@ -1,6 +1,6 @@
 //! Going back: the undo clauses of a part of a run, newest first. A phase that failed and `pgrun undo` share it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rhai::Engine;
 
@@ -156,10 +156,10 @@ pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
         }
         Some(to) => since_of(to),
     };
-    let reached = |key: &Key| run.look(|state| state.step(key).is_some_and(|step| step.since >= since));
-    let first = stack.iter().position(&reached).unwrap_or(stack.len());
-    // By the order of their own ways back, not of the replay: what lies before a decision began before it ended.
-    if let Some((phase, _)) = host.undo().decisions().iter().find(|(_, behind)| first < *behind) {
+    let range: Vec<&Key> = stack.iter().filter(|key| since_of(key) >= since).collect();
+    if let Some(phase) =
+        host.undo().decisions().iter().find(|phase| range.iter().any(|key| since_of(key) <= end(run, phase)))
+    {
         let phase = key_text(phase);
         return Err(fail!(
             Code::Refused,
@@ -167,17 +167,25 @@ pub fn plan(host: &Host, to: Option<&Key>) -> Result<Plan> {
         )
         .hint("the way back is a runbook of its own, for example a rollback"));
     }
-    let counts = |key: &Key| run.look(|state| state.step(key).is_some_and(|step| step.state != StepState::Undone));
-    let undone: Vec<&Key> = stack[first..].iter().filter(|key| counts(key)).rev().collect();
-    let staying = run.look(|state| {
-        let changed = |key: &&Key| {
-            let step = state.steps.get(*key);
-            step.is_some_and(|step| step.may_have_changed() && step.since >= since) && !stack.contains(key)
+    let ways: BTreeSet<&Key> = stack.iter().collect();
+    run.look(|state| {
+        let counts = |key: &&&Key| state.step(key).is_some_and(|step| step.state != StepState::Undone);
+        let stays = |key: &&Key| {
+            let changed = |step: &StepRecord| step.may_have_changed() && step.since >= since;
+            state.steps.get(*key).is_some_and(changed) && !ways.contains(key)
         };
-        state.order.iter().rev().filter(changed).map(|key| key_text(key)).collect()
-    });
-    let last = stack.get(first).cloned();
-    Ok(Plan { undone: undone.into_iter().map(|key| key_text(key)).collect(), staying, last })
+        Ok(Plan {
+            undone: range.iter().rev().filter(counts).map(|key| key_text(key)).collect(),
+            staying: state.order.iter().rev().filter(stays).map(|key| key_text(key)).collect(),
+            last: range.first().map(|key| (*key).clone()),
+        })
+    })
+}
+
+/// The record that began the last step of a phase: what began later lies behind it.
+fn end(run: &Run, phase: &[String]) -> u64 {
+    let below = |(key, step): (&Key, &StepRecord)| key.starts_with(phase).then_some(step.since);
+    run.look(|state| state.steps.iter().filter_map(below).max()).unwrap_or(0)
 }
 
 /// Runs the undo clauses of a plan. A signal ends it after the clause that runs.
@@ -209,8 +217,10 @@ pub fn require_same_order(host: &Host) -> Result<()> {
         let counts = |key: &&Key| state.step(key).is_some() && is_alone(key);
         state.order.iter().filter(counts).cloned().collect()
     });
-    let script: Vec<Key> = host.met().into_iter().filter(|key| journal.contains(key)).collect();
-    match journal.iter().filter(|key| script.contains(key)).zip(&script).find(|(was, is)| was != is) {
+    let known: BTreeSet<&Key> = journal.iter().collect();
+    let script: Vec<Key> = host.met().into_iter().filter(|key| known.contains(key)).collect();
+    let met: BTreeSet<&Key> = script.iter().collect();
+    match journal.iter().filter(|key| met.contains(key)).zip(&script).find(|(was, is)| was != is) {
         None => Ok(()),
         Some((was, is)) => {
             let (was, is) = (key_text(was), key_text(is));

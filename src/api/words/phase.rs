@@ -137,7 +137,7 @@ impl Phase<'_> {
 
     /// Asks the world whether the phase's decision is made; one inside it counts as well.
     fn is_decided(&self, context: &mut EvalContext, inputs: &Inputs) -> Result<bool, Trouble> {
-        if self.host.undo().decisions().iter().any(|(phase, _)| phase.starts_with(&self.key)) {
+        if self.host.undo().decisions().iter().any(|phase| phase.starts_with(&self.key)) {
             return Ok(true);
         }
         if !inputs.has("check") {
@@ -220,10 +220,8 @@ impl Phase<'_> {
     fn warn_of_unknown(&self) {
         let unknown: Vec<String> = self.run.look(|state| {
             let ways = self.host.undo().keys();
-            let below = state
-                .steps
-                .iter()
-                .filter(|(key, step)| key.starts_with(&self.key) && step.may_have_changed() && ways.contains(*key));
+            let below =
+                ways.iter().filter(|key| key.starts_with(&self.key)).filter_map(|key| state.steps.get_key_value(key));
             below.filter(|(_, step)| step.state.name() == "unknown").map(|(key, _)| key_text(key)).collect()
         });
         for name in unknown {

@@ -115,6 +115,11 @@ fn decisions_are_kept() {
     let twice = ["--decide", "f=done", "--decide", "f=retry", "--why", "x"];
     bench.resume(&twice).exit(2).stderr_has("got two decisions about the step `f`");
     assert_eq!(bench.pgrun.events(), events);
+    // By whatever names it is called.
+    let bench = Bench::new(r#"phase "p" { step "f" { did(db, "f") } }"#);
+    bench.run_until("before:done:p / f");
+    let twice = ["--decide", "f=done", "--decide", "p / f=retry", "--why", "x"];
+    bench.resume(&twice).exit(2).stderr_has("got two decisions about the step `p / f`");
 }
 
 /// What was never done by this run is not undone by it.
