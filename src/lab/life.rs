@@ -46,6 +46,12 @@ impl FaultDesk {
         self.0.faults.add(fault)
     }
 
+    /// All faults, those that are over included.
+    #[must_use]
+    pub fn list(&self) -> Vec<Struck> {
+        self.0.faults.list()
+    }
+
     /// Ends all faults, and tells how often each has struck.
     #[must_use]
     pub fn clear(&self) -> Vec<Struck> {
@@ -72,6 +78,7 @@ impl Lab {
         let catalogue = Catalogue::look(config).await?;
         let mut world = World::load(&options.world_file())?.unwrap_or_else(|| World::new(&options.region));
         world.region.clone_from(&options.region);
+        world.wind(options.speed);
         let listener = bind(&options, world.endpoint_port).await?;
         let address = listener.local_addr().map_err(disk::failed("bind in", &options.dir))?;
         world.endpoint_port = Some(address.port());

@@ -24,11 +24,12 @@
 //!   not.
 
 mod actions;
+mod call;
+mod clock;
 mod daemon;
 mod disk;
 mod endpoint;
 mod fault;
-mod faults_at;
 mod fleet;
 mod group;
 mod instance;
@@ -47,8 +48,9 @@ mod world;
 mod xml;
 
 pub use daemon::{Running, Status, down, foreground, running, status, up};
-pub use fault::{Fault, KINDS as FAULT_KINDS, Kind as FaultKind, Struck};
-pub use faults_at::{add_fault, clear_faults, faults};
+pub use fault::{
+    Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
+};
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::page::Page;
 use crate::lab::{
-    disk,
+    call, disk,
     instance::{Instance, InstanceStatus},
     query::Query,
     refusal::{Outcome, Refusal},
@@ -79,7 +79,10 @@ pub(super) fn download(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         None => None,
     };
     let window = Window::read(&path, from).ok_or_else(missing)?;
-    let block = block(&window.bytes, from.map(|_| 0), lines);
+    let mut block = block(&window.bytes, from.map(|_| 0), lines);
+    if call::cuts_log() {
+        block.cut();
+    }
     let next = window.start + block.next as u64;
     // The number before the colon is the hour of the file's name; only the offset behind it is read back.
     let hour = file.and_then(|file| file.rsplit('-').next()).filter(|hour| hour.parse::<u8>().is_ok()).unwrap_or("0");
@@ -122,6 +125,16 @@ impl Window {
 struct Block {
     text: String,
     next: usize,
+}
+
+impl Block {
+    /// Ends in the middle of a line, and says so: what is behind is lost to whoever goes on from the marker.
+    fn cut(&mut self) {
+        let middle = self.text.len() / 2;
+        let at = (middle..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or_default();
+        self.text.truncate(at);
+        self.text.push_str(TRUNCATED);
+    }
 }
 
 /// The lines from an offset on, or without one the newest lines. Nobody who names no number of lines loses any: the

@@ -7,14 +7,11 @@ use super::{
     page::JsonPage,
     secrets::{purge, versions_to_stages, with, with_live},
 };
-use crate::{
-    base::clock,
-    lab::{
-        json::Members,
-        refusal::{Outcome, Refusal},
-        secret::{StoredSecret, invalid_parameter},
-        site::Site,
-    },
+use crate::lab::{
+    json::Members,
+    refusal::{Outcome, Refusal},
+    secret::{StoredSecret, invalid_parameter},
+    site::Site,
 };
 
 pub(super) fn get_value(site: &Site, members: &Members) -> Outcome<Value> {
@@ -102,7 +99,7 @@ pub(super) fn list(site: &Site, members: &Members) -> Outcome<Value> {
         ));
     }
     site.change(|world| {
-        purge(world, clock::epoch_seconds());
+        purge(world, site.clock.seconds());
         let shown = world.secrets.values().filter(|secret| {
             (all || secret.deletion.is_none()) && filters.iter().all(|(key, values)| matches(secret, key, values))
         });

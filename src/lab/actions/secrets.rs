@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use serde_json::{Value, json};
 
-use crate::{
-    base::clock,
-    lab::{
-        json::Members,
-        refusal::{Outcome, Refusal},
-        secret::{Data, StoredSecret, invalid_parameter, invalid_request, not_found},
-        site::{ACCOUNT, Site},
-        world::World,
-    },
+use crate::lab::{
+    json::Members,
+    refusal::{Outcome, Refusal},
+    secret::{Data, StoredSecret, invalid_parameter, invalid_request, not_found},
+    site::{ACCOUNT, Site},
+    world::World,
 };
 
 /// A recovery window in days (API reference, `DeleteSecret`).
@@ -33,7 +30,7 @@ pub(super) fn create(site: &Site, members: &Members) -> Outcome<Value> {
             "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!",
         ));
     }
-    let (token, data, now) = (token(members)?, data(members)?, clock::epoch_seconds());
+    let (token, data, now) = (token(members)?, data(members)?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         if let Some(known) = world.secrets.get(&name) {
@@ -140,7 +137,7 @@ pub(super) fn delete(site: &Site, members: &Members) -> Outcome<Value> {
     if window.is_some_and(|days| !WINDOW.contains(&days)) {
         return Err(invalid_parameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."));
     }
-    let (id, now) = (members.required("SecretId")?, clock::epoch_seconds());
+    let (id, now) = (members.required("SecretId")?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         if force {
@@ -200,7 +197,7 @@ pub(super) fn with<T>(
     members: &Members,
     change: impl FnOnce(&mut StoredSecret, f64) -> Outcome<T>,
 ) -> Outcome<T> {
-    let (id, now) = (members.required("SecretId")?, clock::epoch_seconds());
+    let (id, now) = (members.required("SecretId")?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         change(find(world, id)?, now)

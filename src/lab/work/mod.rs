@@ -11,6 +11,7 @@ mod instances;
 mod snapshots;
 mod takeover;
 mod watch;
+mod weather;
 
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;

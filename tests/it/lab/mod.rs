@@ -19,3 +19,4 @@ mod server;
 mod stage;
 mod undo;
 mod upgrade;
+mod weather;
