@@ -9,11 +9,13 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use super::lab_setup::LabSetup;
+
 use crate::{
     base::{Code, Result, config::Config, prose},
     fail,
     lab::{
-        self, FAULT_KINDS, Fault, LabOptions, Running, Struck,
+        self, FAULT_KINDS, Fault, Running, Struck,
         postgres::{ServerUser, lab_folder},
     },
 };
@@ -34,6 +36,9 @@ pub enum LabCommand {
         /// Stay in the foreground until Ctrl-C
         #[arg(long)]
         foreground: bool,
+        /// How it is set up; a lab that runs already stays as it is
+        #[command(flatten)]
+        setup: LabSetup,
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -125,13 +130,13 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
-        LabCommand::Up { foreground: true, .. } => {
-            lab::foreground(config, LabOptions::at(dir), |found| say(out, &up_text(found))).await
+        LabCommand::Up { foreground: true, setup, .. } => {
+            lab::foreground(config, setup.options(&dir), |found| say(out, &up_text(found))).await
         }
-        LabCommand::Up { .. } => {
+        LabCommand::Up { setup, .. } => {
             let program = std::env::current_exe().map_err(|e| fail!(Code::LabFailed, "where pgrun is: {e}"))?;
             let mut command = Command::new(program);
-            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir);
+            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir).args(setup.arguments());
             let found = lab::up(&dir, command).await?;
             say(out, &up_text(&found))
         }

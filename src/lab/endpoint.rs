@@ -82,7 +82,9 @@ struct Asked {
 async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = Asked { headers, body, target, request_id: uuid::Uuid::new_v4().to_string() };
-    let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&asked.action()) else { return asked.perform(&site) };
+    let action = asked.action();
+    site.ledger.call(&action, asked.target.is_none());
+    let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&action) else { return asked.perform(&site) };
     let hold = Duration::from_millis(hold_ms);
     match blow {
         Blow::Throttle => asked.refused(&asked.throttled()),

@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use super::{
     disk, endpoint,
     fault::{Fault, Struck},
+    ledger::Calls,
     options::LabOptions,
     postgres::{Catalogue, ServerUser, Shutdown, require_reachable},
     site::Site,
@@ -53,7 +54,7 @@ impl FaultDesk {
     }
 
     /// Ends all faults, and tells how often each has struck.
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "whoever only wants them to end does not ask")]
     pub fn clear(&self) -> Vec<Struck> {
         self.0.faults.clear()
     }
@@ -116,6 +117,12 @@ impl Lab {
     #[must_use]
     pub fn fault_desk(&self) -> FaultDesk {
         FaultDesk(self.site.clone())
+    }
+
+    /// What its clients asked so far.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.site.ledger.calls()
     }
 
     /// The region in its ARNs.

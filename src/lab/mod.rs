@@ -34,6 +34,7 @@ mod fleet;
 mod group;
 mod instance;
 mod json;
+mod ledger;
 mod life;
 mod master;
 mod options;
@@ -51,6 +52,7 @@ pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use fault::{
     Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
 };
+pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 

@@ -16,6 +16,7 @@ use super::{
     fleet::Fleet,
     group::{self, Parameter},
     instance::Instance,
+    ledger::Ledger,
     options::LabOptions,
     postgres::{Catalogue, Installation, ServerOptions, ServerUser, Version, parameters_of},
     refusal::{Outcome, Refusal},
@@ -44,6 +45,7 @@ pub(crate) struct Site {
     pub(crate) user: Option<ServerUser>,
     pub(crate) fleet: Fleet,
     pub(crate) faults: Faults,
+    pub(crate) ledger: Ledger,
     /// Held by whoever takes servers out of the fleet: work, and the watch that starts ended ones again.
     pub(crate) tending: tokio::sync::Mutex<()>,
     pub(crate) clock: LabClock,
@@ -63,6 +65,7 @@ impl Site {
             user,
             fleet: Fleet::default(),
             faults: Faults::of(world.clock.clone()),
+            ledger: Ledger::default(),
             tending: tokio::sync::Mutex::new(()),
             clock: world.clock.clone(),
             world: Mutex::new(world),
@@ -107,6 +110,7 @@ impl Site {
         let mut next = world.clone();
         let answer = change(&mut next)?;
         next.save(&self.options.world_file()).map_err(|error| Refusal::internal(&error))?;
+        self.ledger.changed(&world, &next);
         self.keep(std::mem::replace(&mut *world, next));
         Ok(answer)
     }
@@ -115,8 +119,10 @@ impl Site {
     /// on all the same, because the servers have changed already; the next change writes both.
     pub(crate) fn record(&self, change: impl FnOnce(&mut World)) {
         let mut world = lock(&self.world);
-        self.keep(world.clone());
+        let old = world.clone();
         change(&mut world);
+        self.ledger.changed(&old, &world);
+        self.keep(old);
         if let Err(error) = world.save(&self.options.world_file()) {
             tracing::error!(%error, "the lab's state was not written");
         }

@@ -155,6 +155,13 @@ impl World {
         self.snapshots.get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(&tail(id)))
     }
 
+    /// The status of everything that has one.
+    pub(crate) fn statuses(&self) -> BTreeMap<(&'static str, String), &'static str> {
+        let instances = self.instances.values().map(|found| (("db", found.id.clone()), found.status.text()));
+        let snapshots = self.snapshots.values().map(|found| (("snapshot", found.id.clone()), found.status.text()));
+        instances.chain(snapshots).collect()
+    }
+
     /// A parameter group that somebody made; the default ones are in no map.
     pub(crate) fn group(&self, name: &str) -> Outcome<&ParameterGroup> {
         self.groups.get(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
