@@ -213,6 +213,10 @@ impl Weather for BadDay {
         let told = |struck: &Struck| Value::from_json(&serde_json::to_value(struck).unwrap_or_default());
         self.desk.clear().iter().filter_map(|struck| told(struck).ok()?.as_map().cloned()).collect()
     }
+
+    fn is_over(&self) -> bool {
+        self.desk.is_quiet()
+    }
 }
 
 fn remove(folder: &Path) -> Result<()> {

@@ -38,7 +38,7 @@ impl LabClock {
 
     /// Milliseconds since 1970, as the lab tells them.
     pub(crate) fn now_ms(&self) -> u64 {
-        self.right_ms().saturating_add_signed(self.0.skew_ms.load(Ordering::Relaxed))
+        self.right_ms().saturating_add_signed(self.skew_ms())
     }
 
     /// Seconds since 1970 with fractions, as the lab tells them.
@@ -67,9 +67,9 @@ impl LabClock {
         if self.is_usual() { 0 } else { self.right_ms().saturating_sub(clock::epoch_ms()) }
     }
 
-    /// Whether a fault sets it wrong.
-    pub(crate) fn is_skewed(&self) -> bool {
-        self.0.skew_ms.load(Ordering::Relaxed) != 0
+    /// By how much a fault sets it wrong.
+    pub(crate) fn skew_ms(&self) -> i64 {
+        self.0.skew_ms.load(Ordering::Relaxed)
     }
 
     /// Sets it wrong by so much.

@@ -146,7 +146,7 @@ impl Asked {
         let text = self.headers.get("x-amz-date").and_then(|value| value.to_str().ok());
         let Some(signed_ms) = text.and_then(clock::ms_of_compact) else { return Ok(()) };
         let now_ms = site.clock.now_ms();
-        if signed_ms.abs_diff(now_ms) <= SKEW_BORNE_MS || !site.clock.is_skewed() {
+        if signed_ms.abs_diff(now_ms) <= SKEW_BORNE_MS || site.clock.skew_ms() == 0 {
             return Ok(());
         }
         let (signed, now) = (text.unwrap_or_default(), clock::compact_of_ms(now_ms));

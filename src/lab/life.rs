@@ -53,6 +53,12 @@ impl FaultDesk {
         self.0.faults.list()
     }
 
+    /// Whether there is no fault and nothing of one lasts: every server that should run does.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.0.faults.list().is_empty() && !self.0.is_disturbed()
+    }
+
     /// Ends all faults, and tells how often each has struck.
     #[expect(clippy::must_use_candidate, reason = "whoever only wants them to end does not ask")]
     pub fn clear(&self) -> Vec<Struck> {

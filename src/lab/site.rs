@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -49,6 +52,8 @@ pub(crate) struct Site {
     /// Held by whoever takes servers out of the fleet: work, and the watch that starts ended ones again.
     pub(crate) tending: tokio::sync::Mutex<()>,
     pub(crate) clock: LabClock,
+    /// A fault of a server lasts.
+    pub(crate) disturbed: AtomicBool,
     world: Mutex<World>,
     /// States of the last seconds, each with the instant at which it was over: for answers that are stale.
     past: Mutex<VecDeque<(Instant, Arc<World>)>>,
@@ -68,6 +73,7 @@ impl Site {
             ledger: Ledger::default(),
             tending: tokio::sync::Mutex::new(()),
             clock: world.clock.clone(),
+            disturbed: AtomicBool::new(false),
             world: Mutex::new(world),
             past: Mutex::default(),
             jobs: Mutex::new(JoinSet::new()),
@@ -151,6 +157,12 @@ impl Site {
         let mut jobs = lock(&self.jobs);
         while jobs.try_join_next().is_some() {}
         jobs.spawn(job);
+    }
+
+    /// Whether a fault of a server still lasts, or one that should run does not.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let serves = |resource: &String| self.look(|world| world.resource(resource).is_some_and(|i| i.status.serves()));
+        self.disturbed.load(Ordering::Relaxed) || self.fleet.ended().iter().any(serves)
     }
 
     /// Ends all work where it stands. What was under way is in the state and begins anew with the next lab.

@@ -80,6 +80,7 @@ pub(super) fn download(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
     };
     let window = Window::read(&path, from).ok_or_else(missing)?;
     let mut block = block(&window.bytes, from.map(|_| 0), lines);
+    block.text = told_at(&block.text, site.clock.skew_ms());
     if call::cuts_log() {
         block.cut();
     }
@@ -137,6 +138,24 @@ impl Block {
     }
 }
 
+/// How the servers write the time into their logs.
+const STAMP: &str = "%Y-%m-%d %H:%M:%S";
+
+/// The log as a server would have written it whose clock is off by so much: it is AWS's clock, as the endpoint's is.
+fn told_at(text: &str, skew_ms: i64) -> String {
+    if skew_ms == 0 {
+        return text.to_owned();
+    }
+    let moved = |line: &str| {
+        let (stamp, rest) = line.split_once(" UTC:")?;
+        let at = jiff::civil::DateTime::strptime(STAMP, stamp).ok()?;
+        let at = at.checked_add(jiff::SignedDuration::from_millis(skew_ms)).ok()?;
+        Some(format!("{} UTC:{rest}", at.strftime(STAMP)))
+    };
+    let lines = text.split_inclusive('\n').map(|line| moved(line).unwrap_or_else(|| line.to_owned()));
+    lines.collect()
+}
+
 /// The lines from an offset on, or without one the newest lines. Nobody who names no number of lines loses any: the
 /// block ends with the last line that fits. Whoever names one gets so many, cut at 1 MB.
 fn block(bytes: &[u8], from: Option<usize>, lines: Option<usize>) -> Block {
@@ -174,7 +193,14 @@ fn newest(bytes: &[u8], most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK_BYTES, TRUNCATED, block};
+    use super::{BLOCK_BYTES, TRUNCATED, block, told_at};
+
+    #[test]
+    fn a_log_tells_the_time_of_aws() {
+        let log = "2026-11-20 21:59:30 UTC::@:[7]:LOG:  one\n\tmore\n";
+        assert_eq!(told_at(log, 60_000), "2026-11-20 22:00:30 UTC::@:[7]:LOG:  one\n\tmore\n");
+        assert_eq!(told_at(log, 0), log);
+    }
 
     #[test]
     fn lines_are_counted_from_both_ends() {

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    base::{Code, Error, Result, clock},
+    base::{Code, Error, Result, clock, poll},
     fail,
     lab::{
         disk,
         instance::InstanceStatus,
         options::SlotsInSnapshot,
-        postgres::{ServerOptions, Upgrade, Version, copy_frozen, copy_tree},
+        postgres::{Process, ServerOptions, Upgrade, Version, copy_frozen, copy_tree},
         site::{SUPERUSER, Site},
         snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
         world::EventSource,
@@ -71,7 +71,15 @@ async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
         let ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(snapshot = snapshot.id, ms, "the server stood still");
     } else {
-        copy_tree(&site.instance_folder(&instance).join("data"), &target.join("data")).await?;
+        let data = site.instance_folder(&instance).join("data");
+        let works_in = data.clone();
+        // The backends of a killed postmaster write until they notice.
+        let ended = poll::until("the server to have ended", poll::Patience::ms(50, 30_000), async move || {
+            let left = Process::all_in(&works_in).unwrap_or_default().len();
+            Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+        });
+        ended.await?;
+        copy_tree(&data, &target.join("data")).await?;
         disk::remove_file(&target.join("data/postmaster.pid"))?;
     }
     Ok(())

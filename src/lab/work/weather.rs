@@ -1,7 +1,11 @@
 //! Faults of servers: once a second each running one may be struck. A strike lasts as long as its fault says, and ends
 //! by itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
@@ -37,11 +41,15 @@ impl Weather {
     /// Strikes whom a fault strikes now, and ends what has lasted long enough. The caller has the servers in hand.
     pub(super) async fn pass(&mut self, site: &Arc<Site>) {
         let now = clock::instant();
-        let over: Vec<_> = self.ends.iter().filter(|(_, end)| **end <= now).map(|(key, _)| key.clone()).collect();
+        // Faults that were cleared end at once.
+        let is_clear = site.faults.list().is_empty();
+        let over: Vec<_> =
+            self.ends.iter().filter(|(_, end)| is_clear || **end <= now).map(|(key, _)| key.clone()).collect();
         for key in over {
             self.ends.remove(&key);
             end(site, &key.0, key.1);
         }
+        site.disturbed.store(!self.ends.is_empty(), Ordering::Relaxed);
         if self.rolled.is_some_and(|rolled| rolled + ROLL > now) {
             return;
         }
@@ -50,6 +58,7 @@ impl Weather {
             let Some(id) = site.look(|world| world.resource(&resource).map(|found| found.id.clone())) else { continue };
             let Some(strike) = site.faults.strike(On::Server, &id) else { continue };
             tracing::info!(id, ?strike, "a fault strikes a server");
+            site.disturbed.store(true, Ordering::Relaxed);
             if let Err(error) = self.fall(site, &resource, strike).await {
                 tracing::warn!(id, %error, "a fault did not strike");
             }
