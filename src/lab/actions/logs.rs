@@ -47,6 +47,7 @@ pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         let Some(meta) = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file) else { continue };
         let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let written = written.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
+        let written = written.saturating_add(site.clock.skew_ms());
         let bytes = i64::try_from(meta.len()).unwrap_or(i64::MAX);
         if part.is_none_or(|part| name.contains(part)) && written >= since && bytes >= least {
             let shape = Element::new("DescribeDBLogFilesDetails")
