@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     disk,
+    function::Functions,
     group::ParameterGroup,
     instance::Instance,
     refusal::{Outcome, Refusal},
@@ -40,6 +41,8 @@ pub(crate) struct World {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) groups: BTreeMap<String, ParameterGroup>,
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
+    #[serde(default)]
+    pub(crate) functions: Functions,
     pub(crate) events: Vec<Event>,
 }
 
@@ -84,6 +87,7 @@ impl World {
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            functions: Functions::new(),
             events: Vec::new(),
         }
     }
