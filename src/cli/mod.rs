@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 pub mod lab;
+pub mod lab_function;
 mod list;
 mod picture;
 mod prune;

@@ -65,7 +65,7 @@ impl Rotation {
 impl StoredSecret {
     /// Begins a rotation with this version, which gets AWSPENDING before the first step.
     pub(crate) fn begin_rotation(&mut self, token: &str, test_only: bool, now: f64) {
-        // "This test creates an AWSPENDING version of the secret and then removes it." AWS does not say what is in it;
+        // The version that a test has and loses again (API reference, `RotateSecret`). What is in it AWS does not say:
         // the functions that AWS publishes log in with it, so it is the present value.
         let present = self.labels.get(CURRENT).and_then(|current| self.versions.get(current));
         let present = present.and_then(|version| version.data.clone()).filter(|_| test_only);

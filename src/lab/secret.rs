@@ -39,7 +39,7 @@ impl std::fmt::Debug for Data {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredVersion {
     /// None from the beginning of a rotation until its function has put a value (API reference, `DescribeSecret`:
     /// "Secrets Manager creates an AWSPENDING version ID before creating the new secret version").
@@ -141,10 +141,14 @@ impl StoredSecret {
         self.changed = now;
     }
 
-    /// Removes a version with its labels, which is never the one with AWSCURRENT.
+    /// Removes a version with its labels. Where somebody made it the current one meanwhile, it loses AWSPENDING only.
     pub(crate) fn drop_version(&mut self, token: &str, now: f64) {
-        self.labels.retain(|_, on| on != token);
-        self.versions.remove(token);
+        if self.labels.get(CURRENT).is_some_and(|current| current == token) {
+            self.labels.remove(PENDING);
+        } else {
+            self.labels.retain(|_, on| on != token);
+            self.versions.remove(token);
+        }
         self.changed = now;
     }
 
