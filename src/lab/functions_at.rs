@@ -17,6 +17,7 @@ use super::{
     endpoint::require_signature,
     function::{Function, Registered},
     http,
+    refusal::Refusal,
     site::Site,
     world::World,
 };
@@ -41,7 +42,7 @@ pub(super) fn routes() -> Router<Arc<Site>> {
 }
 
 async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    answer(&site, &headers, |_| Ok(()))
+    require_signature(&headers).map_or_else(|refusal| refused(&refusal), |()| listed(&site))
 }
 
 async fn add(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -66,14 +67,22 @@ async fn remove(State(site): State<Arc<Site>>, headers: HeaderMap, Path(name): P
 /// Changes the functions and gives all of them.
 fn answer(site: &Site, headers: &HeaderMap, change: impl FnOnce(&mut World) -> Result<()>) -> Response {
     if let Err(refusal) = require_signature(headers) {
-        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
-        return (status, refusal.message).into_response();
+        return refused(&refusal);
     }
     let mut done = Ok(());
     site.record(|world| done = change(world));
     if let Err(error) = done {
         return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
     }
+    listed(site)
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    (status, refusal.message.clone()).into_response()
+}
+
+fn listed(site: &Site) -> Response {
     let functions = site.look(|world| world.functions.values().cloned().collect());
     let text = serde_json::to_string(&Listed { schema: 1, functions }).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()

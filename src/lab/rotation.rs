@@ -93,6 +93,17 @@ impl StoredSecret {
         true
     }
 
+    /// Turns rotation off. The labels stay where they are, and whoever cancels has to look at them (API reference,
+    /// `CancelRotateSecret`); only the version of a test goes.
+    pub(crate) fn cancel_rotation(&mut self, now: f64) {
+        self.rotation.enabled = Some(false);
+        self.rotation.window = None;
+        if let Some(Attempt { token, test_only: true, .. }) = self.rotation.attempt.take() {
+            self.drop_version(&token, now);
+        }
+        self.changed = now;
+    }
+
     /// A step failed: AWSPENDING and the schedule stay, and the rotation is tried again later. Of a test nothing stays.
     pub(crate) fn fail_rotation(&mut self, token: &str, now: f64) {
         match &mut self.rotation.attempt {

@@ -34,6 +34,7 @@ enum Happens {
     /// It moves AWSCURRENT and ends well.
     Finish,
     Fail,
+    Cancel,
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -50,6 +51,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         3 => (0..3_u8).prop_map(|value| Happens::Create { value }),
         3 => Just(Happens::Finish),
         1 => Just(Happens::Fail),
+        1 => Just(Happens::Cancel),
     ]
 }
 
@@ -91,6 +93,10 @@ fn apply(secret: &mut StoredSecret, what: &Happens, now: f64) -> bool {
         }
         (Happens::Fail, Some(token)) => {
             secret.fail_rotation(&token, now);
+            true
+        }
+        (Happens::Cancel, _) => {
+            secret.cancel_rotation(now);
             true
         }
         (_, None) => false,

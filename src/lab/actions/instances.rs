@@ -59,6 +59,7 @@ fn no_version(text: &str) -> Refusal {
 }
 
 pub(super) fn restore(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    master_password::refuse_for_restore(query)?;
     let id = identifier(query, "DBInstanceIdentifier", 63)?;
     let snapshot = site.look(|world| world.snapshot(query.required("DBSnapshotIdentifier")?).cloned())?;
     // Its data is there and whole in these states only; while an upgrade runs it would be the old version.

@@ -39,6 +39,16 @@ pub(super) fn of_new(site: &Site, query: &Query, instance: &Instance) -> Outcome
     managed::make(site, instance, key, clock::epoch_seconds()).map(Some)
 }
 
+/// "Applies to RDS for Oracle only" (API reference, `RestoreDBInstanceFromDBSnapshot`): a restored PostgreSQL has the
+/// master password of its snapshot.
+pub(super) fn refuse_for_restore(query: &Query) -> Outcome<()> {
+    if query.boolean("ManageMasterUserPassword")?.unwrap_or(false) {
+        let message = "ManageMasterUserPassword isn't supported for restoring a DB instance with the postgres engine.";
+        return Err(Refusal::combination(message));
+    }
+    kms_key(query, false).map(drop)
+}
+
 fn kms_key(query: &Query, manage: bool) -> Outcome<Option<&str>> {
     let key = query.text("MasterUserSecretKmsKeyId");
     if key.is_some() && !manage {

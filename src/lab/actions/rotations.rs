@@ -131,12 +131,7 @@ pub(super) fn cancel(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
         if secret.rotation.function.is_none() {
             return Err(invalid_request("No Lambda rotation function ARN is associated with this secret."));
         }
-        secret.rotation.enabled = Some(false);
-        secret.rotation.window = None;
-        if let Some(Attempt { token, test_only: true, .. }) = secret.rotation.attempt.take() {
-            secret.drop_version(&token, now);
-        }
-        secret.changed = now;
+        secret.cancel_rotation(now);
         let mut answer = json!({ "ARN": secret.arn, "Name": secret.name });
         if let Some(version) = secret.unfinished() {
             answer["VersionId"] = json!(version);

@@ -7,6 +7,7 @@ use std::{future::Future, path::Path};
 use aws_sdk_secretsmanager::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
+    operation::describe_secret::DescribeSecretOutput,
     types::{Filter, FilterNameStringType, RotationRulesType, Tag},
 };
 use serde_json::{Value, json};
@@ -49,6 +50,17 @@ async fn function(secrets: Client) -> String {
     let router = axum::Router::new().route("/", axum::routing::post(handle));
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
+}
+
+/// Waits until a secret was rotated.
+async fn rotated(secrets: &Client, id: &str) -> DescribeSecretOutput {
+    loop {
+        let told = secrets.describe_secret().secret_id(id).send().await.unwrap();
+        if told.last_rotated_date().is_some() {
+            return told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 async fn with_function(stage: &Stage) {
@@ -155,15 +167,9 @@ async fn rotation_by_the_rust_sdk(stage: &Stage) {
     // AWSPENDING of the last test is on the current version: nothing is in the way.
     let told = rotate().rotation_lambda_arn(FUNCTION).rotation_rules(rules(30)).send().await.unwrap();
     assert_eq!(told.version_id(), Some(NINE));
-    loop {
-        let told = s.describe_secret().secret_id("app").send().await.unwrap();
-        if told.last_rotated_date().is_some() {
-            assert_eq!(told.rotation_rules().unwrap().automatically_after_days(), Some(30));
-            assert!(told.rotation_enabled() == Some(true) && told.next_rotation_date().is_some());
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let told = rotated(s, "app").await;
+    assert_eq!(told.rotation_rules().unwrap().automatically_after_days(), Some(30));
+    assert!(told.rotation_enabled() == Some(true) && told.next_rotation_date().is_some());
     let value = s.get_secret_value().secret_id("app").send().await.unwrap();
     assert_eq!((value.secret_string(), value.version_id()), (Some("made"), Some(NINE)));
     assert_eq!(s.cancel_rotate_secret().secret_id("app").send().await.unwrap().version_id(), None);
@@ -229,7 +235,8 @@ async fn the_aws_cli_gets_what_it_expects() {
         assert_eq!(ask(format!("{rotate}-unknown")).await, "AccessDeniedException");
         let rules = "--rotation-rules {\"ScheduleExpression\":\"rate(10~days)\",\"Duration\":\"3h\"}";
         assert_eq!(ask(format!("{rotate} {rules}")).await["VersionId"], TWO);
-        while ask("describe-secret --secret-id r".into()).await["LastRotatedDate"].is_null() {}
+        rotated(&stage.secrets, "r").await;
+        assert!(!ask("describe-secret --secret-id r".into()).await["LastRotatedDate"].is_null());
         assert_eq!(ask("get-secret-value --secret-id r".into()).await["SecretString"], "made");
         assert_eq!(ask("cancel-rotate-secret --secret-id r".into()).await["Name"], "r");
     };

@@ -64,10 +64,17 @@ def stages(name):
     return " ".join(sorted(f"{int(version[:8])}={'+'.join(sorted(labels))}" for version, labels in told.items()))
 
 
+def pages(ask, **members):
+    """All pages, where botocore has no paginator."""
+    found = [ask(**members)]
+    while "NextToken" in found[-1]:
+        found.append(ask(NextToken=found[-1]["NextToken"], **members))
+    return found
+
+
 def until(what, seen, wanted):
-    for _ in range(400):
-        if seen() == wanted:
-            break
+    end = time.monotonic() + 30
+    while seen() != wanted and time.monotonic() < end:
         time.sleep(0.025)
     same(what, seen(), wanted)
 
@@ -127,7 +134,7 @@ def missing_and_deleted():
         SecretId="deleted", RecoveryWindowInDays=7, ForceDeleteWithoutRecovery=True))
     gone = CLIENT.delete_secret(SecretId="deleted")
     days = (gone["DeletionDate"] - datetime.datetime.now(datetime.timezone.utc)).total_seconds() / 86400
-    same("the usual window is 30 days", round(days), 30)
+    same("the usual window", round(days), 30)
     CLIENT.delete_secret(SecretId="deleted", ForceDeleteWithoutRecovery=True)
     refused("forced, it is gone", MISSING, lambda: CLIENT.describe_secret(SecretId="deleted"))
     same("force does not ask whether there is one",
@@ -142,7 +149,7 @@ def values_and_labels():
         Name="app", ClientRequestToken=token(1), SecretString="a")), plain(made))
     refused("create with another value", "ResourceExistsException",
             lambda: CLIENT.create_secret(Name="app", ClientRequestToken=token(1), SecretString="b"))
-    refused("create of a known name", "ResourceExistsException", lambda: CLIENT.create_secret(Name="app"))
+    refused("a known name", "ResourceExistsException", lambda: CLIENT.create_secret(Name="app"))
     told = CLIENT.get_secret_value(SecretId=made["ARN"])
     same("the value", (told["SecretString"], told["VersionId"], told["VersionStages"], told["ARN"]),
          ("a", token(1), ["AWSCURRENT"], made["ARN"]))
@@ -207,14 +214,8 @@ def values_and_labels():
     same("versions, newest first", [one["VersionId"] for one in shown["Versions"]], [token(3), token(2)])
     same("a version tells", sorted(shown["Versions"][1]),
          ["CreatedDate", "KmsKeyIds", "LastAccessedDate", "VersionId", "VersionStages"])
-    pages, following = [], {}
-    while True:
-        page = CLIENT.list_secret_version_ids(SecretId="app", IncludeDeprecated=True, MaxResults=2, **following)
-        pages.append(len(page["Versions"]))
-        if "NextToken" not in page:
-            break
-        following = {"NextToken": page["NextToken"]}
-    same("versions in pages", pages, [2, 1])
+    found = pages(CLIENT.list_secret_version_ids, SecretId="app", IncludeDeprecated=True, MaxResults=2)
+    same("versions in pages", [len(page["Versions"]) for page in found], [2, 1])
     refused("a wrong marker of versions", "InvalidNextTokenException",
             lambda: CLIENT.list_secret_version_ids(SecretId="app", NextToken="nonsense"))
     binary = bytes(range(256)) * 256
@@ -266,8 +267,8 @@ def lists():
     one = [{"Key": "name", "Values": ["list/"]}]
 
     def names(**members):
-        pages = CLIENT.get_paginator("list_secrets").paginate(PaginationConfig={"PageSize": 3}, **members)
-        return [secret["Name"][5:] for page in pages for secret in page["SecretList"]]
+        found = CLIENT.get_paginator("list_secrets").paginate(PaginationConfig={"PageSize": 3}, **members)
+        return [secret["Name"][5:] for page in found for secret in page["SecretList"]]
 
     same("by day of creation", names(Filters=one), list("6543210"))
     same("the latest first", names(Filters=one, SortOrder="desc"), list("0123456"))
@@ -302,14 +303,9 @@ def lists():
     batch = CLIENT.batch_get_secret_value(SecretIdList=["list/1", "nothing", "list/2"])
     same("a batch of ids", [one["SecretString"] for one in batch["SecretValues"]], ["v5", "v4"])
     same("its errors", [(one["SecretId"], one["ErrorCode"]) for one in batch["Errors"]], [("nothing", MISSING)])
-    values, following = [], {}
-    while True:
-        page = CLIENT.batch_get_secret_value(Filters=one, MaxResults=4, **following)
-        values.append([value["SecretString"] for value in page["SecretValues"]])
-        if "NextToken" not in page:
-            break
-        following = {"NextToken": page["NextToken"]}
-    same("a batch by filters, in pages", (sorted(sum(values, [])), len(values)), (["v1", "v2", "v3", "v4", "v5", "v6"], 2))
+    found = pages(CLIENT.batch_get_secret_value, Filters=one, MaxResults=4)
+    values = [value["SecretString"] for page in found for value in page["SecretValues"]]
+    same("a batch by filters, in pages", (sorted(values), len(found)), (["v1", "v2", "v3", "v4", "v5", "v6"], 2))
     refused("a batch of nothing", INVALID, lambda: CLIENT.batch_get_secret_value())
     refused("a batch of both", INVALID, lambda: CLIENT.batch_get_secret_value(SecretIdList=["a"], Filters=one))
     refused("a page of ids", INVALID, lambda: CLIENT.batch_get_secret_value(SecretIdList=["a"], MaxResults=1))
@@ -333,7 +329,6 @@ def passwords():
 
 class Function(http.server.BaseHTTPRequestHandler):
     """A rotation function as AWS writes them, asked over HTTP."""
-
     seen = []
     fails = None
 
@@ -342,8 +337,7 @@ class Function(http.server.BaseHTTPRequestHandler):
         step, arn, version = event["Step"], event["SecretId"], event["ClientRequestToken"]
         Function.seen.append(step)
         if step == Function.fails:
-            self.answer(500)
-            return
+            return self.answer(500)
         labels = CLIENT.describe_secret(SecretId=arn)["VersionIdsToStages"]
         good = "AWSPENDING" in labels.get(version, [])
         if step == "createSecret":
@@ -365,8 +359,7 @@ class Function(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, *_):
-        pass
+    log_message = lambda *_: None
 
 
 def rotation():
