@@ -9,8 +9,10 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::lab_setup::LabSetup;
-
+use super::{
+    lab_function::{self, FunctionCommand},
+    lab_setup::LabSetup,
+};
 use crate::{
     base::{Code, Result, config::Config, prose},
     fail,
@@ -63,6 +65,15 @@ pub enum LabCommand {
         /// What to do with the faults
         #[command(subcommand)]
         command: FaultCommand,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR", global = true)]
+        dir: Option<PathBuf>,
+    },
+    /// Register HTTP servers as the Lambda functions that rotate secrets
+    Function {
+        /// What to do with the functions
+        #[command(subcommand)]
+        command: FunctionCommand,
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR", global = true)]
         dir: Option<PathBuf>,
@@ -127,6 +138,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }
     | LabCommand::Fault { dir, .. }
+    | LabCommand::Function { dir, .. }
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
@@ -150,6 +162,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
             say(out, &text)
         }
         LabCommand::Fault { command, .. } => say(out, &fault(&dir, command).await?),
+        LabCommand::Function { command, .. } => say(out, &lab_function::run(&running(&dir)?.url, command).await?),
         LabCommand::Env { .. } => say(out, &env_text(&running(&dir)?)),
     }
 }

@@ -15,6 +15,7 @@ use super::{
     actions::{ACTIONS, Action},
     call::{self, Fate},
     fault::{Blow, SKEW_BORNE_MS, Strike, Struck},
+    functions_at,
     json::{self, Members},
     query::Query,
     refusal::{Outcome, Refusal},
@@ -36,7 +37,7 @@ pub(super) const FAULTS: &str = "/lab/faults";
 
 pub(super) fn router(site: Arc<Site>) -> Router {
     let faults = get(list_faults).post(add_fault).delete(clear_faults);
-    Router::new().route(FAULTS, faults).fallback(answer).with_state(site)
+    Router::new().route(FAULTS, faults).merge(functions_at::routes()).fallback(answer).with_state(site)
 }
 
 async fn list_faults(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
@@ -185,14 +186,14 @@ impl Asked {
 
 /// Signatures are not checked, but there must be one, as for AWS. This also keeps web pages out: a browser sends no
 /// such header to a foreign address without asking first.
-fn require_signature(headers: &HeaderMap) -> Outcome<()> {
+pub(super) fn require_signature(headers: &HeaderMap) -> Outcome<()> {
     if headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
     Err(Refusal { status: 403, code: "MissingAuthenticationToken", message: "Missing Authentication Token".into() })
 }
 
-fn json_answer(site: &Site, headers: &HeaderMap, target: &str, body: &[u8]) -> (u16, &'static str, String) {
+fn json_answer(site: &Arc<Site>, headers: &HeaderMap, target: &str, body: &[u8]) -> (u16, &'static str, String) {
     let name = target.strip_prefix("secretsmanager.").unwrap_or_default();
     let done = require_signature(headers).and_then(|()| match find(name) {
         Some(Action::Json(act)) => act(site, &Members::parse(body)?),

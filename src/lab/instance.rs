@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::postgres::Version;
+use super::{managed::MasterSecret, postgres::Version};
 
 /// `DBInstanceStatus` (user guide, "Viewing DB instance status"), as far as the lab goes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,9 @@ pub(crate) struct Instance {
     pub(crate) subnet_group: Option<String>,
     pub(crate) security_groups: Vec<String>,
     pub(crate) tags: Tags,
+    /// The secret with the master password, where RDS manages it.
+    #[serde(default)]
+    pub(crate) master_secret: Option<MasterSecret>,
     /// Changes that wait for a maintenance window, which the lab has none of, or for `ApplyImmediately`.
     pub(crate) pending: Changes,
     pub(crate) work: Option<Work>,

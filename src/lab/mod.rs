@@ -5,6 +5,7 @@
 //!  actions/   what can be asked: one table, name -> function
 //!  world      what the lab remembers: instance, snapshot, group, secret; one file, written with every change
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
+//!  function   rotation functions: HTTP servers on loopback in the place of Lambda
 //!  postgres/  real servers, without any notion of RDS
 //!  life       a lab in this process;  daemon  one in a process of its own
 //! ```
@@ -20,6 +21,9 @@
 //!   restarts unless somebody else takes the port meanwhile.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
+//! - Secrets Manager rotates when a window opens, not at any time in it, and tries a failed rotation again every hour;
+//!   AWS does not say when it does. Secrets are not encrypted, policies are kept and not enforced, and nothing is
+//!   replicated to another Region.
 //! - A snapshot shows what a killed process leaves, not what a power cut leaves: what was written is in it, synced or
 //!   not.
 
@@ -31,17 +35,25 @@ mod disk;
 mod endpoint;
 mod fault;
 mod fleet;
+mod function;
+mod functions_at;
 mod group;
+mod http;
 mod instance;
 mod json;
 mod ledger;
 mod life;
+mod managed;
 mod master;
 mod options;
 pub mod postgres;
 mod query;
 mod refusal;
+mod rotation;
+mod schedule;
 mod secret;
+#[cfg(test)]
+mod secret_laws;
 mod site;
 mod snapshot;
 mod work;
@@ -52,6 +64,8 @@ pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use fault::{
     Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
 };
+pub use function::{Function, Registered};
+pub use functions_at::{add_function, functions, remove_function};
 pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clock::LabClock,
     disk,
+    function::Functions,
     group::ParameterGroup,
     instance::Instance,
     refusal::{Outcome, Refusal},
@@ -41,6 +42,8 @@ pub(crate) struct World {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) groups: BTreeMap<String, ParameterGroup>,
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
+    #[serde(default)]
+    pub(crate) functions: Functions,
     pub(crate) events: Vec<Event>,
     /// How far its clock was before the system's.
     #[serde(default)]
@@ -90,6 +93,7 @@ impl World {
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            functions: Functions::new(),
             events: Vec::new(),
             ahead_ms: 0,
             clock: LabClock::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     instances::group_for,
+    master_password,
     names::{identifier, verifier_of},
     shapes,
     snapshots::{fresh, id_of_new},
@@ -25,17 +26,20 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
     let now = query.boolean("ApplyImmediately")?.unwrap_or(false);
     let old = site.look(|world| world.instance(query.required("DBInstanceIdentifier")?).cloned())?;
     let version = query.text("EngineVersion").map(|text| target(site, query, &old, text)).transpose()?.flatten();
-    let changes = asked(site, query, &old, version)?;
+    let management = master_password::of_change(site, query, &old, now)?;
+    let mut changes = asked(site, query, &old, version)?;
+    changes.verifier = management.verifier().or(changes.verifier);
     let protect = query.boolean("DeletionProtection")?;
     let (iam, public) = (query.boolean("EnableIAMDatabaseAuthentication")?, query.boolean("PubliclyAccessible")?);
     let security_groups = query.texts("VpcSecurityGroupIds", "VpcSecurityGroupId");
-    let (mut begins, mut resource) = (false, String::new());
+    let (mut begins, mut rotates, mut resource) = (false, None, String::new());
     let shown = site.change(|world| {
         if let Some(new) = &changes.rename
             && world.instances.contains_key(new)
         {
             return Err(Refusal::new("DBInstanceAlreadyExists", "DB instance already exists"));
         }
+        rotates = management.apply(world, &old.id)?;
         let instance = world.instance_mut(&old.id)?;
         // While `available` is stale a second change joins the first one.
         let waiting = match instance.work.take() {
@@ -68,6 +72,9 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
     })?;
     if begins {
         work::begin_instance(site, &resource);
+    }
+    if let Some(secret) = rotates {
+        work::begin_rotation(site, &secret);
     }
     Ok(Some(Element::new("Result").child(shown)))
 }

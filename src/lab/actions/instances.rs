@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand::Rng as _;
 
 use super::{
+    master_password,
     names::{database_name, identifier, master_name, verifier_of},
     page::Page,
     shapes,
@@ -16,6 +17,7 @@ use crate::lab::{
     postgres::Version,
     query::Query,
     refusal::{Outcome, Refusal},
+    secret::StoredSecret,
     site::Site,
     snapshot::{SnapshotStatus, SnapshotWork},
     work,
@@ -35,12 +37,18 @@ pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         None => site.catalogue.newest().ok_or_else(|| no_version("default"))?,
     };
     let master = master_name(query.required("MasterUsername")?)?;
-    let verifier = verifier_of(query.required("MasterUserPassword")?)?;
     let database = query.text("DBName").map(database_name).transpose()?;
     let mut instance = described(site, query, id, version)?;
     (instance.class, instance.master, instance.database) = (class, master, database.clone());
+    let (secret, verifier) = match master_password::of_new(site, query, &instance)? {
+        Some((secret, shown, verifier)) => {
+            instance.master_secret = Some(shown);
+            (Some(secret), verifier)
+        }
+        None => (None, verifier_of(query.required("MasterUserPassword")?)?),
+    };
     instance.work = Some(Work::Create { verifier, database });
-    insert(site, instance)
+    insert(site, instance, secret)
 }
 
 fn no_version(text: &str) -> Refusal {
@@ -48,6 +56,7 @@ fn no_version(text: &str) -> Refusal {
 }
 
 pub(super) fn restore(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    master_password::refuse_for_restore(query)?;
     let id = identifier(query, "DBInstanceIdentifier", 63)?;
     let snapshot = site.look(|world| world.snapshot(query.required("DBSnapshotIdentifier")?).cloned())?;
     // Its data is there and whole in these states only; while an upgrade runs it would be the old version.
@@ -66,7 +75,7 @@ pub(super) fn restore(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element
         instance.tags = snapshot.tags.clone();
     }
     instance.work = Some(Work::Restore { snapshot: snapshot.id });
-    insert(site, instance)
+    insert(site, instance, None)
 }
 
 /// What creating and restoring have in common.
@@ -103,6 +112,7 @@ fn described(site: &Site, query: &Query, id: String, version: Version) -> Outcom
         subnet_group: query.text("DBSubnetGroupName").map(str::to_ascii_lowercase),
         security_groups: query.texts("VpcSecurityGroupIds", "VpcSecurityGroupId"),
         tags: tags_of(query)?,
+        master_secret: None,
         pending: Changes::default(),
         work: None,
     })
@@ -134,7 +144,7 @@ pub(super) fn group_for(site: &Site, name: &str, version: Version) -> Outcome<St
     )))
 }
 
-fn insert(site: &Arc<Site>, instance: Instance) -> Outcome<Option<Element>> {
+fn insert(site: &Arc<Site>, instance: Instance, secret: Option<StoredSecret>) -> Outcome<Option<Element>> {
     let (resource, shown) = (instance.resource.clone(), shapes::instance(site, &instance));
     site.change(|world: &mut World| {
         // A folder of that name may still belong to an instance that was renamed.
@@ -144,6 +154,7 @@ fn insert(site: &Arc<Site>, instance: Instance) -> Outcome<Option<Element>> {
         }
         let folder = if used { format!("{}-{}", instance.id, &instance.resource[3..11]) } else { instance.id.clone() };
         world.instances.insert(instance.id.clone(), Instance { folder, ..instance });
+        world.secrets.extend(secret.map(|secret| (secret.name.clone(), secret)));
         Ok(())
     })?;
     work::begin_instance(site, &resource);

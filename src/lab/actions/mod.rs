@@ -12,8 +12,12 @@ mod groups;
 mod instance_changes;
 mod instances;
 mod logs;
+mod master_password;
 mod names;
 mod page;
+mod policies;
+mod rotations;
+mod secret_lists;
 mod secret_views;
 mod secrets;
 mod shapes;
@@ -24,7 +28,7 @@ mod tags;
 type QueryAction = fn(&Arc<Site>, &Query) -> Outcome<Option<Element>>;
 
 /// An action of Secrets Manager.
-type JsonAction = fn(&Site, &Members) -> Outcome<Value>;
+type JsonAction = fn(&Arc<Site>, &Members) -> Outcome<Value>;
 
 /// One action with the protocol that it is asked by.
 #[derive(Clone, Copy)]
@@ -70,12 +74,18 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("UpdateSecretVersionStage", Json(secrets::update_version_stage)),
     ("DeleteSecret", Json(secrets::delete)),
     ("RestoreSecret", Json(secrets::restore)),
-    ("RotateSecret", Json(secrets::rotate)),
+    ("RotateSecret", Json(rotations::rotate)),
+    ("CancelRotateSecret", Json(rotations::cancel)),
     ("TagResource", Json(secrets::tag)),
     ("UntagResource", Json(secrets::untag)),
+    ("PutResourcePolicy", Json(policies::put)),
+    ("GetResourcePolicy", Json(policies::get)),
+    ("DeleteResourcePolicy", Json(policies::delete)),
+    ("ValidateResourcePolicy", Json(policies::validate)),
     ("GetSecretValue", Json(secret_views::get_value)),
+    ("BatchGetSecretValue", Json(secret_lists::batch_get_value)),
     ("DescribeSecret", Json(secret_views::describe)),
-    ("ListSecrets", Json(secret_views::list)),
+    ("ListSecrets", Json(secret_lists::list)),
     ("ListSecretVersionIds", Json(secret_views::list_version_ids)),
     ("GetRandomPassword", Json(secret_views::random_password)),
 ];

@@ -59,6 +59,15 @@ pub(super) fn instance(site: &Site, instance: &Instance) -> Element {
         .list("AssociatedRoles", [])
         .list("TagList", tag_list(&instance.tags))
         .text("NetworkType", "IPV4");
+    let element = match &instance.master_secret {
+        Some(master) => element.child(
+            Element::new("MasterUserSecret")
+                .text("SecretArn", &master.arn)
+                .text("SecretStatus", master.status(instance))
+                .text("KmsKeyId", &master.kms_key),
+        ),
+        None => element,
+    };
     let element = match instance.port {
         Some(port) => element.child(Element::new("Endpoint").text("Address", "127.0.0.1").text("Port", port)),
         None => element,

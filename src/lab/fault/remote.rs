@@ -1,28 +1,22 @@
 //! The faults of a lab that another process runs, over HTTP.
 
-use axum::{
-    body::Bytes,
-    http::{Method, Request, header},
-};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use std::time::Duration;
+
+use axum::http::Method;
 use serde::Deserialize;
 
 use super::{Fault, Struck};
 use crate::{
-    base::{Code, Result, clock},
+    base::{Code, Result},
     fail,
-    lab::endpoint,
+    lab::{endpoint, http},
 };
 
 /// How long the lab may take to answer.
-const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-struct Answer {
+struct Listed {
     faults: Vec<Struck>,
 }
 
@@ -32,7 +26,7 @@ struct Answer {
 /// `usage` for a fault that there is not; `lab_failed` when the lab does not answer.
 pub async fn add_fault(url: &str, fault: &Fault) -> Result<Vec<Struck>> {
     fault.check()?;
-    ask(url, Method::POST, serde_json::to_vec(fault).unwrap_or_default()).await
+    ask(url, Method::POST, serde_json::to_string(fault).unwrap_or_default()).await
 }
 
 /// The faults of the lab at `url`, with how often each has struck.
@@ -40,7 +34,7 @@ pub async fn add_fault(url: &str, fault: &Fault) -> Result<Vec<Struck>> {
 /// # Errors
 /// `lab_failed` when the lab does not answer.
 pub async fn faults(url: &str) -> Result<Vec<Struck>> {
-    ask(url, Method::GET, vec![]).await
+    ask(url, Method::GET, String::new()).await
 }
 
 /// Ends all faults of the lab at `url`; gives those that there were.
@@ -48,29 +42,18 @@ pub async fn faults(url: &str) -> Result<Vec<Struck>> {
 /// # Errors
 /// `lab_failed` when the lab does not answer.
 pub async fn clear_faults(url: &str) -> Result<Vec<Struck>> {
-    ask(url, Method::DELETE, vec![]).await
+    ask(url, Method::DELETE, String::new()).await
 }
 
-async fn ask(url: &str, method: Method, body: Vec<u8>) -> Result<Vec<Struck>> {
-    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let broken =
-        |why: String| fail!(Code::LabFailed, "the lab at {url} does not answer: {why}").hint("pgrun lab status");
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("{url}{}", endpoint::FAULTS))
-        .header(header::AUTHORIZATION, "lab")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| broken(error.to_string()))?;
-    let asked = async {
-        let response = client.request(request).await.map_err(|error| broken(error.to_string()))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| broken(error.to_string()))?.to_bytes();
-        Ok((status, body))
-    };
-    let (status, body) = clock::within(ANSWER, asked).await.ok_or_else(|| broken("no answer within 10 s".into()))??;
-    if !status.is_success() {
-        return Err(broken(String::from_utf8_lossy(&body).into_owned()));
+async fn ask(url: &str, method: Method, body: String) -> Result<Vec<Struck>> {
+    let answer = http::ask(method, &format!("{url}{}", endpoint::FAULTS), body, "", ANSWER)
+        .await
+        .map_err(|error| error.hint("pgrun lab status"))?;
+    let words = || String::from_utf8_lossy(&answer.body).into_owned();
+    if answer.status != 200 {
+        return Err(fail!(Code::LabFailed, "the lab at {url} refuses: {}", words()));
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|error| broken(error.to_string()))?;
-    Ok(answer.faults)
+    let listed: Listed = serde_json::from_slice(&answer.body)
+        .map_err(|error| fail!(Code::LabFailed, "the lab at {url} answers {}: {error}", words()))?;
+    Ok(listed.faults)
 }

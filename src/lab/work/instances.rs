@@ -9,7 +9,7 @@ use crate::{
     lab::{
         disk,
         instance::{ApplyStatus, Instance, InstanceStatus, Work},
-        master,
+        managed, master,
         postgres::{Server, Shutdown, copy_tree},
         site::Site,
         snapshot::SnapshotStatus,
@@ -46,7 +46,7 @@ pub(super) async fn run(site: &Arc<Site>, resource: &str) {
 }
 
 /// The work ended badly. What was promised to be undone is undone by whoever did it; here is only what shows.
-fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &Error) {
+pub(super) fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &Error) {
     tracing::warn!(resource, %error, "work failed");
     site.record(|world| {
         let Some(instance) = world.resource_mut(resource) else { return };
@@ -195,6 +195,7 @@ async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&s
     disk::remove_folder(&site.instance_folder(instance))?;
     site.record(|world: &mut World| {
         world.instances.retain(|_, known| known.resource != instance.resource);
+        managed::forget(world, instance.master_secret.as_ref().map(|master| master.arn.as_str()));
         world.event(EventSource::Instance, &instance.id, "deletion", "DB instance deleted");
     });
     Ok(())

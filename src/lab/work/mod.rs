@@ -8,6 +8,7 @@ use super::site::Site;
 
 mod changes;
 mod instances;
+mod rotations;
 mod snapshots;
 mod takeover;
 mod watch;
@@ -20,6 +21,12 @@ pub(super) use watch::watch;
 pub(super) fn begin_instance(site: &Arc<Site>, resource: &str) {
     let (site, resource) = (site.clone(), resource.to_owned());
     site.clone().spawn(async move { instances::run(&site, &resource).await });
+}
+
+/// Begins the rotation that the state holds for a secret.
+pub(super) fn begin_rotation(site: &Arc<Site>, arn: &str) {
+    let (site, arn) = (site.clone(), arn.to_owned());
+    site.clone().spawn(async move { rotations::run(&site, &arn).await });
 }
 
 /// Begins what the state says is to be done with a snapshot.

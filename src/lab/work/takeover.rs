@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::{
     begin_instance, begin_snapshot, changes,
     instances::{note, put, raise, show},
+    rotations,
 };
 use crate::{
     base::Result,
@@ -32,6 +33,8 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
     for id in snapshots {
         begin_snapshot(site, &id);
     }
+    rotations::take_up(site);
+    site.spawn(rotations::keep(site.clone()));
     Ok(())
 }
 

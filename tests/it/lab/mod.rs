@@ -7,12 +7,15 @@
     reason = "what fails in a helper fails the test, and a test that is skipped says so"
 )]
 
+mod contract;
 mod copies;
 mod crash;
 mod errors;
 mod faults;
 mod life;
+mod managed;
 mod refusals;
+mod rotation;
 mod secrets;
 mod seeds;
 mod server;
