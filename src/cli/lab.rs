@@ -212,6 +212,7 @@ fn up_text(found: &Running) -> String {
 /// Credentials of the user's must not be mixed into a session with the lab, nor a proxy stand between.
 fn env_text(found: &Running) -> String {
     let (url, region) = (&found.url, &found.region);
+    let ca = prose::shell_word(&lab::ca_file(&found.dir).display().to_string());
     format!(
         "unset AWS_PROFILE AWS_SESSION_TOKEN\n\
          export AWS_ENDPOINT_URL={url}\n\
@@ -220,6 +221,7 @@ fn env_text(found: &Running) -> String {
          export AWS_ACCESS_KEY_ID=lab\n\
          export AWS_SECRET_ACCESS_KEY=lab\n\
          export AWS_EC2_METADATA_DISABLED=true\n\
+         export PGSSLROOTCERT={ca}\n\
          export NO_PROXY=127.0.0.1${{NO_PROXY:+,$NO_PROXY}}\n"
     )
 }
@@ -230,11 +232,13 @@ fn status_text(status: &lab::Status) -> String {
         None => "not running\n".to_owned(),
     };
     let _ = writeln!(text, "folder: {}", status.dir.display());
-    text.push_str("master users are superusers: what RDS refuses them is not refused here\n");
+    let _ = writeln!(text, "{}", status.masters());
+    let _ =
+        writeln!(text, "authority: {} (sslmode=verify-full with the host below, at 127.0.0.1)", status.ca().display());
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "where"]);
-    for (id, state, version, address) in &status.instances {
-        let address = address.clone().unwrap_or_default();
+    for ((id, state, version, address), (host, _)) in status.instances.iter().zip(&status.servers) {
+        let address = address.as_ref().map(|address| format!("{address} {host}")).unwrap_or_default();
         table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
     }
     for (id, state, version, instance) in &status.snapshots {

@@ -24,6 +24,7 @@
 //!   not.
 
 mod actions;
+mod authority;
 mod daemon;
 mod disk;
 mod endpoint;
@@ -46,6 +47,7 @@ mod work;
 mod world;
 mod xml;
 
+pub use authority::ca_file;
 pub use daemon::{Running, Status, down, foreground, running, status, up};
 pub use fault::{Fault, KINDS as FAULT_KINDS, Kind as FaultKind, Struck};
 pub use faults_at::{add_fault, clear_faults, faults};

