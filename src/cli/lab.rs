@@ -9,6 +9,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use super::lab_forward;
 use crate::{
     base::{Code, Result, config::Config, prose},
     fail,
@@ -62,6 +63,17 @@ pub enum LabCommand {
         #[arg(long, value_name = "DIR", global = true)]
         dir: Option<PathBuf>,
     },
+    /// Forward a local port to an instance or a proxy until Ctrl-C, as kubectl port-forward does
+    Forward {
+        /// The instance or the proxy
+        name: String,
+        /// The local port; any free one where it is not given
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print shell lines that point the AWS SDK, the aws CLI and pgrun to the lab: eval "$(pgrun lab env)"
     Env {
         /// Where the lab keeps its state and its servers
@@ -112,6 +124,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }
     | LabCommand::Fault { dir, .. }
+    | LabCommand::Forward { dir, .. }
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
@@ -135,6 +148,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
             say(out, &text)
         }
         LabCommand::Fault { command, .. } => say(out, &fault(&dir, command).await?),
+        LabCommand::Forward { name, port, .. } => lab_forward::run(&dir, name, *port, |text| say(out, text)).await,
         LabCommand::Env { .. } => say(out, &env_text(&running(&dir)?)),
     }
 }
@@ -240,6 +254,10 @@ fn status_text(status: &lab::Status) -> String {
     for ((id, state, version, address), (host, _)) in status.instances.iter().zip(&status.servers) {
         let address = address.as_ref().map(|address| format!("{address} {host}")).unwrap_or_default();
         table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
+    }
+    for (name, state, host, port) in &status.proxies {
+        let at = port.map(|port| format!("127.0.0.1:{port} {host}")).unwrap_or_default();
+        table.add_row(["proxy", name, state, "", &at]);
     }
     for (id, state, version, instance) in &status.snapshots {
         let of = format!("of {instance}");

@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 pub mod lab;
+mod lab_forward;
 mod list;
 mod picture;
 mod prune;

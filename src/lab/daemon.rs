@@ -18,6 +18,7 @@ use super::{
     disk,
     life::take_lock,
     postgres::{Process, Version},
+    proxy::proxy_host,
     work::end_servers,
     world::World,
 };
@@ -193,6 +194,8 @@ pub struct Status {
     pub instances: Vec<(String, &'static str, Version, Option<String>)>,
     /// Of each instance, in the same order: the name in its certificate, and whether its master user is a superuser.
     pub servers: Vec<(String, bool)>,
+    /// Proxies: name, status, the name in its certificate, port on 127.0.0.1.
+    pub proxies: Vec<(String, &'static str, String, Option<u16>)>,
     /// Snapshots: identifier, status, version, instance.
     pub snapshots: Vec<(String, &'static str, Version, String)>,
     /// Names of secrets.
@@ -213,6 +216,11 @@ pub fn status(dir: &Path) -> Result<Status> {
         dir: dir.to_owned(),
         instances: instances.collect(),
         servers: world.instances.values().map(|i| (instance_host(&i.id, &world.region), i.superuser_master)).collect(),
+        proxies: world
+            .proxies
+            .values()
+            .map(|p| (p.name.clone(), p.status(), proxy_host(&p.name, &world.region), p.port))
+            .collect(),
         snapshots: snapshots.collect(),
         secrets: world.secrets.keys().cloned().collect(),
     })
@@ -223,6 +231,17 @@ impl Status {
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         ca_file(&self.dir)
+    }
+
+    /// Where an instance or a proxy listens on 127.0.0.1, and the name in its certificate.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<(u16, &str)> {
+        let mut instances = self.instances.iter().zip(&self.servers).filter(|((id, ..), _)| id == name);
+        let instance = instances.find_map(|((_, _, _, address), (host, _))| {
+            Some((address.as_ref()?.rsplit_once(':')?.1.parse().ok()?, host.as_str()))
+        });
+        let mut proxies = self.proxies.iter().filter(|(known, ..)| known == name);
+        instance.or_else(|| proxies.find_map(|(_, _, host, port)| Some(((*port)?, host.as_str()))))
     }
 
     /// What kind of role the master users are: `rds_superuser`, `superuser`, or `mixed`; none without instances.
@@ -287,6 +306,11 @@ impl Status {
                 json!({ "id": id, "status": status, "engine_version": version, "instance": instance })
             })
             .collect();
+        let proxies: Vec<Value> = self
+            .proxies
+            .iter()
+            .map(|(name, status, host, port)| json!({ "name": name, "status": status, "host": host, "port": port }))
+            .collect();
         let running = self.running.as_ref();
         json!({
             "schema": 1,
@@ -299,6 +323,7 @@ impl Status {
             "master_user": self.master_user(),
             "ca": self.ca(),
             "instances": instances,
+            "proxies": proxies,
             "snapshots": snapshots,
             "secrets": self.secrets,
         })

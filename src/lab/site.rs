@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -206,6 +206,11 @@ impl Site {
             }
             Err(error) => tracing::error!(instance = instance.id, %error, "no certificate"),
         }
+    }
+
+    /// Puts a proxy's certificate into its folder.
+    pub(crate) fn certify_proxy(&self, folder: &Path, host: &str) -> Result<()> {
+        self.authority.put(folder, &[host.to_owned()], None)
     }
 
     /// Lets a running server know who may connect, after a change of the instance's name, its parameters, or its IAM

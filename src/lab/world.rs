@@ -9,6 +9,7 @@ use super::{
     disk,
     group::ParameterGroup,
     instance::Instance,
+    proxy::Proxy,
     refusal::{Outcome, Refusal},
     secret::StoredSecret,
     snapshot::Snapshot,
@@ -40,6 +41,8 @@ pub(crate) struct World {
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) groups: BTreeMap<String, ParameterGroup>,
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
+    #[serde(default)]
+    pub(crate) proxies: BTreeMap<String, Proxy>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -84,6 +87,7 @@ impl World {
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            proxies: BTreeMap::new(),
             events: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@ mod instances;
 mod logs;
 mod names;
 mod page;
+mod proxies;
 mod secret_views;
 mod secrets;
 mod shapes;
@@ -51,6 +52,11 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("CopyDBSnapshot", Rds(snapshots::copy)),
     ("DeleteDBSnapshot", Rds(snapshots::delete)),
     ("DescribeDBEngineVersions", Rds(engines::describe_versions)),
+    ("CreateDBProxy", Rds(proxies::create)),
+    ("DescribeDBProxies", Rds(proxies::describe)),
+    ("DeleteDBProxy", Rds(proxies::delete)),
+    ("RegisterDBProxyTargets", Rds(proxies::register)),
+    ("DescribeDBProxyTargets", Rds(proxies::describe_targets)),
     ("DescribeDBSubnetGroups", Rds(engines::describe_subnet_groups)),
     ("DescribeDBLogFiles", Rds(logs::describe)),
     ("DownloadDBLogFilePortion", Rds(logs::download)),

@@ -8,10 +8,12 @@ use super::site::Site;
 
 mod changes;
 mod instances;
+mod proxies;
 mod snapshots;
 mod takeover;
 mod watch;
 
+pub(super) use proxies::begin_proxy;
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    begin_instance, begin_snapshot, changes,
+    begin_instance, begin_proxy, begin_snapshot, changes,
     instances::{note, put, raise, show},
 };
 use crate::{
@@ -31,6 +31,9 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
         site.look(|world| world.snapshots.values().filter(|s| s.work.is_some()).map(|s| s.id.clone()).collect());
     for id in snapshots {
         begin_snapshot(site, &id);
+    }
+    for name in site.look(|world| world.proxies.keys().cloned().collect::<Vec<_>>()) {
+        begin_proxy(site, &name);
     }
     Ok(())
 }
