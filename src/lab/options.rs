@@ -15,6 +15,8 @@ pub struct LabOptions {
     pub delays: Delays,
     /// What becomes of logical slots in the upgrade of a snapshot.
     pub slots_in_snapshot: SlotsInSnapshot,
+    /// Servers load the hook library where it can be compiled. Without it every master user is a superuser.
+    pub hook_library: bool,
 }
 
 impl LabOptions {
@@ -27,6 +29,7 @@ impl LabOptions {
             region: "eu-west-1".into(),
             delays: Delays::default(),
             slots_in_snapshot: SlotsInSnapshot::default(),
+            hook_library: true,
         }
     }
 

@@ -151,7 +151,10 @@ impl Site {
         if let Some(known) = known {
             return known;
         }
-        let found = self.catalogue.facilities(installation).await;
+        let mut found = self.catalogue.facilities(installation).await;
+        if !self.options.hook_library {
+            found.library = None;
+        }
         lock(&self.facilities).insert(installation.version, found.clone());
         found
     }
