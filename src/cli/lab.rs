@@ -10,6 +10,7 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{
+    lab_forward,
     lab_function::{self, FunctionCommand},
     lab_setup::LabSetup,
 };
@@ -78,6 +79,17 @@ pub enum LabCommand {
         #[arg(long, value_name = "DIR", global = true)]
         dir: Option<PathBuf>,
     },
+    /// Forward a local port to an instance or a proxy until Ctrl-C, as kubectl port-forward does
+    Forward {
+        /// The instance or the proxy
+        name: String,
+        /// The local port; any free one where it is not given
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print shell lines that point the AWS SDK, the aws CLI and pgrun to the lab: eval "$(pgrun lab env)"
     Env {
         /// Where the lab keeps its state and its servers
@@ -139,6 +151,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Status { dir, .. }
     | LabCommand::Fault { dir, .. }
     | LabCommand::Function { dir, .. }
+    | LabCommand::Forward { dir, .. }
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
@@ -163,6 +176,7 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
         }
         LabCommand::Fault { command, .. } => say(out, &fault(&dir, command).await?),
         LabCommand::Function { command, .. } => say(out, &lab_function::run(&running(&dir)?.url, command).await?),
+        LabCommand::Forward { name, port, .. } => lab_forward::run(&dir, name, *port, |text| say(out, text)).await,
         LabCommand::Env { .. } => say(out, &env_text(&running(&dir)?)),
     }
 }
@@ -244,6 +258,7 @@ fn up_text(found: &Running) -> String {
 /// Credentials of the user's must not be mixed into a session with the lab, nor a proxy stand between.
 fn env_text(found: &Running) -> String {
     let (url, region) = (&found.url, &found.region);
+    let ca = prose::shell_word(&lab::ca_file(&found.dir).display().to_string());
     format!(
         "unset AWS_PROFILE AWS_SESSION_TOKEN\n\
          export AWS_ENDPOINT_URL={url}\n\
@@ -252,6 +267,7 @@ fn env_text(found: &Running) -> String {
          export AWS_ACCESS_KEY_ID=lab\n\
          export AWS_SECRET_ACCESS_KEY=lab\n\
          export AWS_EC2_METADATA_DISABLED=true\n\
+         export PGSSLROOTCERT={ca}\n\
          export NO_PROXY=127.0.0.1${{NO_PROXY:+,$NO_PROXY}}\n"
     )
 }
@@ -262,12 +278,18 @@ fn status_text(status: &lab::Status) -> String {
         None => "not running\n".to_owned(),
     };
     let _ = writeln!(text, "folder: {}", status.dir.display());
-    text.push_str("master users are superusers: what RDS refuses them is not refused here\n");
+    let _ = writeln!(text, "{}", status.masters());
+    let _ =
+        writeln!(text, "authority: {} (sslmode=verify-full with the host below, at 127.0.0.1)", status.ca().display());
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "where"]);
-    for (id, state, version, address) in &status.instances {
-        let address = address.clone().unwrap_or_default();
+    for ((id, state, version, address), (host, _)) in status.instances.iter().zip(&status.servers) {
+        let address = address.as_ref().map(|address| format!("{address} {host}")).unwrap_or_default();
         table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
+    }
+    for (name, state, host, port) in &status.proxies {
+        let at = port.map(|port| format!("127.0.0.1:{port} {host}")).unwrap_or_default();
+        table.add_row(["proxy", name, state, "", &at]);
     }
     for (id, state, version, instance) in &status.snapshots {
         let of = format!("of {instance}");

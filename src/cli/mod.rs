@@ -3,6 +3,7 @@
 mod args;
 mod exit;
 pub mod lab;
+mod lab_forward;
 pub mod lab_function;
 mod lab_setup;
 mod list;

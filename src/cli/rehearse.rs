@@ -122,10 +122,16 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         let catalogue = Catalogue::look(config).await?;
         let (from, to) = catalogue.pair(args.from, args.to)?;
         ui.remark(&format!("PostgreSQL {from} to {to}, in {}", folder.display()));
+        let mut options = args.lab.options(&folder);
         for version in [from, to] {
-            catalogue.obtain(version).await?;
+            let installation = catalogue.obtain(version).await?;
+            // On both sides or on none: a master that becomes a superuser by the upgrade would be a difference.
+            if catalogue.facilities(&installation).await.library.is_none() {
+                options.hook_library = false;
+                ui.remark(&format!("master users are superusers: no C compiler, or no server headers of {version}"));
+            }
         }
-        Ok((Lab::start(config, args.lab.options(&folder)).await?, from.to_string(), to.to_string()))
+        Ok((Lab::start(config, options).await?, from.to_string(), to.to_string()))
     })?;
     let mut stage = stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?;
     stage.trial = trial.clone();

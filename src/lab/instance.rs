@@ -147,6 +147,9 @@ pub(crate) struct Instance {
     pub(crate) version: Version,
     pub(crate) class: String,
     pub(crate) master: String,
+    /// The master user is a superuser, as in labs without the hook library; otherwise it is what it is on RDS.
+    #[serde(default = "yes")]
+    pub(crate) superuser_master: bool,
     pub(crate) database: Option<String>,
     /// Where its server listens; none before it first did. What was asked for is tried first.
     pub(crate) port: Option<u16>,
@@ -171,6 +174,11 @@ pub(crate) struct Instance {
     /// Changes that wait for a maintenance window, which the lab has none of, or for `ApplyImmediately`.
     pub(crate) pending: Changes,
     pub(crate) work: Option<Work>,
+}
+
+/// In labs of before there was a library.
+fn yes() -> bool {
+    true
 }
 
 impl Instance {

@@ -90,7 +90,7 @@ impl Lab {
         let address = listener.local_addr().map_err(disk::failed("bind in", &options.dir))?;
         world.endpoint_port = Some(address.port());
         world.save(&options.world_file())?;
-        let site = Arc::new(Site::new(options, catalogue, user, world));
+        let site = Arc::new(Site::new(options, catalogue, user, world)?);
         for version in site.catalogue.installed() {
             site.obtain(version).await?;
         }

@@ -17,6 +17,8 @@ pub struct LabOptions {
     pub speed: f64,
     /// What becomes of logical slots in the upgrade of a snapshot.
     pub slots_in_snapshot: SlotsInSnapshot,
+    /// Servers load the hook library where it can be compiled. Without it every master user is a superuser.
+    pub hook_library: bool,
 }
 
 impl LabOptions {
@@ -30,6 +32,7 @@ impl LabOptions {
             delays: Delays::default(),
             speed: 1.0,
             slots_in_snapshot: SlotsInSnapshot::default(),
+            hook_library: true,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +13,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
+    authority::{Authority, instance_host},
     call,
     clock::LabClock,
     fault::{Blow, Faults, On},
@@ -21,7 +22,7 @@ use super::{
     instance::Instance,
     ledger::Ledger,
     options::LabOptions,
-    postgres::{Catalogue, Installation, ServerOptions, ServerUser, Version, parameters_of},
+    postgres::{Catalogue, Facilities, Installation, ServerOptions, ServerUser, Tls, Version, parameters_of},
     refusal::{Outcome, Refusal},
     world::World,
 };
@@ -60,11 +61,19 @@ pub(crate) struct Site {
     jobs: Mutex<JoinSet<()>>,
     /// The parameters of each major version that was looked at.
     parameters: Mutex<BTreeMap<u32, Arc<Vec<Parameter>>>>,
+    facilities: Mutex<BTreeMap<Version, Facilities>>,
+    authority: Authority,
 }
 
 impl Site {
-    pub(crate) fn new(options: LabOptions, catalogue: Catalogue, user: Option<ServerUser>, world: World) -> Self {
-        Self {
+    pub(crate) fn new(
+        options: LabOptions,
+        catalogue: Catalogue,
+        user: Option<ServerUser>,
+        world: World,
+    ) -> Result<Self> {
+        let authority = Authority::open(&options.dir)?;
+        Ok(Self {
             options,
             catalogue,
             user,
@@ -78,7 +87,9 @@ impl Site {
             past: Mutex::default(),
             jobs: Mutex::new(JoinSet::new()),
             parameters: Mutex::new(BTreeMap::new()),
-        }
+            facilities: Mutex::new(BTreeMap::new()),
+            authority,
+        })
     }
 
     pub(crate) fn region(&self) -> &str {
@@ -199,6 +210,20 @@ impl Site {
         Ok(installation)
     }
 
+    /// What the servers of an installation can do besides serving.
+    pub(crate) async fn facilities(&self, installation: &Installation) -> Facilities {
+        let known = lock(&self.facilities).get(&installation.version).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let mut found = self.catalogue.facilities(installation).await;
+        if !self.options.hook_library {
+            found.library = None;
+        }
+        lock(&self.facilities).insert(installation.version, found.clone());
+        found
+    }
+
     /// The parameters of a major version, or of the nearest one that was looked at; none when none was.
     pub(crate) fn parameters(&self, major: u32) -> Arc<Vec<Parameter>> {
         let known = lock(&self.parameters);
@@ -207,6 +232,7 @@ impl Site {
 
     /// How the server of an instance is started.
     pub(crate) async fn server_options(&self, installation: &Installation, instance: &Instance) -> ServerOptions {
+        let facilities = self.facilities(installation).await;
         let folder = installation.library_folder().await;
         let has = |library: &str| {
             let file =
@@ -215,20 +241,81 @@ impl Site {
         };
         let (group, password) =
             self.look(|world| (world.groups.get(&instance.group).cloned(), world.superuser_password()));
-        ServerOptions {
+        let mut options = ServerOptions {
             superuser: SUPERUSER.into(),
             password,
             settings: group::settings(group.as_ref(), has),
-            // RDS keeps this database to itself.
-            hba: vec![
-                format!("host rdsadmin {SUPERUSER} 127.0.0.1/32 scram-sha-256"),
-                "host rdsadmin all all reject".into(),
-            ],
+            hba: Vec::new(),
+            library: facilities.library,
+            tls: None,
+            tls_only: false,
             port: instance.port.or(instance.wanted_port),
             deadline: START_DEADLINE,
             disk_fault_library: self.catalogue.disk_fault_library().await,
+        };
+        if facilities.tls {
+            self.certify(instance, &mut options);
+        }
+        admit(instance, &self.host(instance), &mut options);
+        options
+    }
+
+    /// The name in an instance's certificate, as RDS would give it for its address.
+    pub(crate) fn host(&self, instance: &Instance) -> String {
+        instance_host(&instance.id, self.region())
+    }
+
+    /// Gives a server its certificate. One that cannot be made leaves it without TLS, which its log shows.
+    fn certify(&self, instance: &Instance, options: &mut ServerOptions) {
+        let folder = self.instance_folder(instance).join("tls");
+        match self.authority.put(&folder, &[self.host(instance), "127.0.0.1".into()], self.user.as_ref()) {
+            Ok(()) => {
+                let tls = Tls { certificate: folder.join("server.crt"), key: folder.join("server.key") };
+                options.tls = Some(tls);
+            }
+            Err(error) => tracing::error!(instance = instance.id, %error, "no certificate"),
         }
     }
+
+    /// Puts a proxy's certificate into its folder.
+    pub(crate) fn certify_proxy(&self, folder: &Path, host: &str) -> Result<()> {
+        self.authority.put(folder, &[host.to_owned()], None)
+    }
+
+    /// Lets a running server know who may connect, after a change of the instance's name, its parameters, or its IAM
+    /// authentication.
+    pub(crate) fn settle_access(&self, resource: &str) {
+        let Some(instance) = self.look(|world| world.resource(resource).cloned()) else { return };
+        let done = self.fleet.with(resource, |server| {
+            let options = server.options_mut();
+            if options.tls.is_some() {
+                self.certify(&instance, options);
+            }
+            admit(&instance, &self.host(&instance), options);
+            server.reload()
+        });
+        if let Some(Err(error)) = done {
+            tracing::warn!(resource, %error, "a change was not applied");
+        }
+    }
+}
+
+/// Who may connect to the server of an instance, and how.
+fn admit(instance: &Instance, host: &str, options: &mut ServerOptions) {
+    // RDS keeps this database to itself.
+    options.hba =
+        vec![format!("host rdsadmin {SUPERUSER} 127.0.0.1/32 scram-sha-256"), "host rdsadmin all all reject".into()];
+    options.tls_only = options.tls.is_some() && options.settings.get("rds.force_ssl").is_some_and(|on| on == "on");
+    if options.library.is_none() {
+        return;
+    }
+    let iam = instance.iam && options.tls.is_some();
+    if iam {
+        // The library asks for a token where this line says `trust`.
+        options.hba.push("hostssl all +rds_iam 127.0.0.1/32 trust".into());
+    }
+    let (on, hosts) = (if iam { "on" } else { "off" }, format!("{host},127.0.0.1"));
+    options.settings.extend([("rdslab.iam".into(), on.into()), ("rdslab.iam_hosts".into(), hosts)]);
 }
 
 /// A panic while the lock was held cannot have left half a change: changes are made on a copy, or are one assignment.

@@ -11,6 +11,7 @@ use super::{
     function::Functions,
     group::ParameterGroup,
     instance::Instance,
+    proxy::Proxy,
     refusal::{Outcome, Refusal},
     secret::StoredSecret,
     snapshot::Snapshot,
@@ -44,6 +45,8 @@ pub(crate) struct World {
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
     #[serde(default)]
     pub(crate) functions: Functions,
+    #[serde(default)]
+    pub(crate) proxies: BTreeMap<String, Proxy>,
     pub(crate) events: Vec<Event>,
     /// How far its clock was before the system's.
     #[serde(default)]
@@ -94,6 +97,7 @@ impl World {
             groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
             functions: Functions::new(),
+            proxies: BTreeMap::new(),
             events: Vec::new(),
             ahead_ms: 0,
             clock: LabClock::default(),

@@ -188,6 +188,10 @@ fn login_refused(target: &Target, db: &DbError) -> Error {
                 _ => refused(Code::PgAuth, "no line of pg_hba.conf admits this host, user and database"),
             }
         }
+        // RDS says this, and nothing else, about whatever is wrong with a token (user guide, "IAM authentication").
+        "28000" if words.contains("PAM authentication failed") => {
+            refused(Code::PgAuth, "the token is over 15 minutes old, or for another host, port, role or region")
+        }
         "28000" => refused(Code::PgAuth, "the role may not log in (NOLOGIN), or it does not exist"),
         "3D000" => refused(Code::PgConnect, "check the database name, capitals included"),
         "53300" => refused(Code::PgConnect, "wait, or raise the limit of the role, database or server"),

@@ -204,18 +204,15 @@ fn apply(
     // Only these change now: a library list is none of them, so which libraries exist does not matter.
     let fresh = settings(Some(&group), |_| true);
     for resource in users {
-        let done = site.fleet.with(&resource, |server| {
+        site.fleet.with(&resource, |server| {
             for change in changed.iter().filter(|change| !change.is_static) {
                 match fresh.get(&change.name) {
                     Some(value) => drop(server.settings_mut().insert(change.name.clone(), value.clone())),
                     None => drop(server.settings_mut().remove(&change.name)),
                 }
             }
-            server.reload()
         });
-        if let Some(Err(error)) = done {
-            tracing::warn!(resource, %error, "parameters were not applied");
-        }
+        site.settle_access(&resource);
     }
     Ok(Some(Element::new("Result").text("DBParameterGroupName", name)))
 }

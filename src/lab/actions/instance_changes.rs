@@ -70,6 +70,9 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         resource.clone_from(&instance.resource);
         Ok(shapes::instance(site, instance))
     })?;
+    if iam.is_some() {
+        site.settle_access(&resource);
+    }
     if begins {
         work::begin_instance(site, &resource);
     }

@@ -95,6 +95,7 @@ fn described(site: &Site, query: &Query, id: String, version: Version) -> Outcom
         version,
         class: String::new(),
         master: String::new(),
+        superuser_master: true,
         database: None,
         port: None,
         wanted_port: port.transpose()?,

@@ -16,6 +16,7 @@ mod master_password;
 mod names;
 mod page;
 mod policies;
+mod proxies;
 mod rotations;
 mod secret_lists;
 mod secret_views;
@@ -55,6 +56,11 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("CopyDBSnapshot", Rds(snapshots::copy)),
     ("DeleteDBSnapshot", Rds(snapshots::delete)),
     ("DescribeDBEngineVersions", Rds(engines::describe_versions)),
+    ("CreateDBProxy", Rds(proxies::create)),
+    ("DescribeDBProxies", Rds(proxies::describe)),
+    ("DeleteDBProxy", Rds(proxies::delete)),
+    ("RegisterDBProxyTargets", Rds(proxies::register)),
+    ("DescribeDBProxyTargets", Rds(proxies::describe_targets)),
     ("DescribeDBSubnetGroups", Rds(engines::describe_subnet_groups)),
     ("DescribeDBLogFiles", Rds(logs::describe)),
     ("DownloadDBLogFilePortion", Rds(logs::download)),

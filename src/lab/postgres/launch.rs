@@ -66,13 +66,13 @@ pub(super) async fn launch(
 
 /// Writes `pg_hba.conf` anew.
 pub(super) fn write_hba(folder: &Path, options: &ServerOptions, user: Option<&ServerUser>) -> Result<()> {
-    let text = hba_text(&options.superuser, &options.hba);
+    let text = hba_text(&options.superuser, &options.hba, options.tls_only);
     disk::write_file(&folder.join("data/pg_hba.conf"), text.as_bytes(), 0o600, user)
 }
 
 /// Writes `postgresql.conf` anew.
 pub(super) fn write_conf(folder: &Path, options: &ServerOptions, port: u16, user: Option<&ServerUser>) -> Result<()> {
-    let text = conf_text(&options.settings, port, &folder.join("log/error"));
+    let text = conf_text(&options.all_settings(), port, &folder.join("log/error"));
     disk::write_file(&folder.join("data/postgresql.conf"), text.as_bytes(), 0o600, user)
 }
 

@@ -11,6 +11,7 @@ use rand::Rng as _;
 use super::{
     Installation, Process, Scratch, ServerUser, Settings, Shape,
     disk_fault::{self, DiskFault},
+    facilities::LIBRARY_NAME,
     freeze::thaw,
     initdb::initdb,
     launch::{end_blocking, launch, lock_port, stop, write_conf, write_hba},
@@ -33,6 +34,12 @@ pub struct ServerOptions {
     pub settings: Settings,
     /// Lines of `pg_hba.conf` that stand before the general ones.
     pub hba: Vec<String>,
+    /// A library of ours that it loads before all others.
+    pub library: Option<PathBuf>,
+    /// Its certificate; without one it speaks no TLS.
+    pub tls: Option<Tls>,
+    /// It takes connections by TLS only; the superuser's sessions are excepted.
+    pub tls_only: bool,
     /// The port to try first.
     pub port: Option<u16>,
     /// How long a start may take, crash recovery included.
@@ -49,10 +56,42 @@ impl Default for ServerOptions {
             password: Secret::new(letters.collect::<String>()),
             settings: Settings::new(),
             hba: Vec::new(),
+            library: None,
+            tls: None,
+            tls_only: false,
             port: None,
             deadline: Duration::from_secs(120),
             disk_fault_library: None,
         }
+    }
+}
+
+/// The files of a server's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, readable by the server's user only.
+    pub key: PathBuf,
+}
+
+impl ServerOptions {
+    /// The settings with those that follow from the rest.
+    pub(super) fn all_settings(&self) -> Settings {
+        let mut all = self.settings.clone();
+        let mut set = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
+        if let Some(folder) = self.library.as_ref().and_then(|file| file.parent()) {
+            let others = self.settings.get("shared_preload_libraries").map_or("", String::as_str);
+            let comma = if others.is_empty() { "" } else { "," };
+            set("shared_preload_libraries", format!("{LIBRARY_NAME}{comma}{others}"));
+            set("dynamic_library_path", format!("$libdir:{}", folder.display()));
+        }
+        if let Some(tls) = &self.tls {
+            set("ssl", "on".into());
+            set("ssl_cert_file", tls.certificate.display().to_string());
+            set("ssl_key_file", tls.key.display().to_string());
+        }
+        all
     }
 }
 
@@ -177,6 +216,12 @@ impl Server {
         &self.installation
     }
 
+    /// True when it loads a library of ours.
+    #[must_use]
+    pub fn has_library(&self) -> bool {
+        self.options.library.is_some()
+    }
+
     /// The bootstrap superuser and its password.
     #[must_use]
     pub fn superuser(&self) -> (&str, &Secret) {
@@ -194,6 +239,12 @@ impl Server {
         &mut self.options.settings
     }
 
+    /// What it is started with. A change of anything but the superuser and the port takes effect with
+    /// [`Server::reload`] or the next start.
+    pub fn options_mut(&mut self) -> &mut ServerOptions {
+        &mut self.options
+    }
+
     /// A session of the superuser. Its connection runs in a task of its own and ends when the client is dropped.
     ///
     /// # Errors
@@ -202,11 +253,12 @@ impl Server {
         connect(&self.options, self.port, database).await
     }
 
-    /// Writes the settings and lets the server read them again.
+    /// Writes the settings and who may connect, and lets the server read them again.
     ///
     /// # Errors
     /// `lab_failed` when the file cannot be written.
     pub fn reload(&self) -> Result<()> {
+        write_hba(&self.folder, &self.options, self.user.as_ref())?;
         write_conf(&self.folder, &self.options, self.port, self.user.as_ref())?;
         self.process.signal(Signal::SIGHUP);
         Ok(())

@@ -53,6 +53,8 @@ impl Upgrade<'_> {
     /// allow, and would not even start; dump and restore lock every table at once.
     fn roomy(&self) -> ServerOptions {
         let mut options = self.options.clone();
+        // The library is made for one version, and `pg_upgrade` works as the superuser.
+        (options.library, options.tls) = (None, None);
         for name in ["max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction"] {
             options.settings.insert(name.into(), "1000".into());
         }

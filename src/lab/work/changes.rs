@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use super::instances::{note, put, raise, show, take};
+use super::instances::{is_master, note, put, raise, show, take};
 use crate::{
     base::{Code, Result},
     fail,
@@ -136,6 +136,7 @@ async fn upgrade(site: &Site, resource: &str, to: Version) -> Result<()> {
         disk::remove_folder(&folder.join("data.old"))?;
     }
     let server = raise(site, &instance(site, resource)?).await?;
+    is_master(site, resource, master::renew(&server, &old.master).await?);
     put(site, resource, server);
     Ok(())
 }
@@ -210,6 +211,8 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
             world.event(EventSource::Instance, new, "notification", message);
         }
     });
+    // Its certificate is for its name.
+    site.settle_access(resource);
     Ok(())
 }
 

@@ -106,7 +106,8 @@ async fn create(site: &Site, instance: &Instance, verifier: &str, database: Opti
     let installation = site.obtain(instance.version).await?;
     let options = site.server_options(&installation, instance).await;
     let server = Server::create(&installation, &folder, options).await?;
-    master::prepare(&server, &instance.master, verifier, database).await?;
+    let superuser = master::prepare(&server, &instance.master, verifier, database).await?;
+    is_master(site, &instance.resource, superuser);
     site.dwell(&instance.id).await;
     is_new(site, &instance.resource, server, "creation", "DB instance created");
     first_backup(site, &instance.resource).await;
@@ -122,6 +123,15 @@ fn is_new(site: &Site, resource: &str, server: Server, category: &str, message: 
         instance.work = Some(Work::Backup);
         if instance.retention_days > 0 {
             instance.status = InstanceStatus::BackingUp;
+        }
+    });
+}
+
+/// Remembers what kind of role the master user is.
+pub(super) fn is_master(site: &Site, resource: &str, superuser: bool) {
+    site.record(|world| {
+        if let Some(instance) = world.resource_mut(resource) {
+            instance.superuser_master = superuser;
         }
     });
 }
@@ -157,6 +167,7 @@ async fn restore(site: &Site, instance: &Instance, snapshot: &str) -> Result<()>
     }
     site.dwell(&instance.id).await;
     let server = raise(site, instance).await?;
+    is_master(site, &instance.resource, master::renew(&server, &instance.master).await?);
     let message = format!("Restored from snapshot {}", snapshot.id);
     is_new(site, &instance.resource, server, "restoration", &message);
     first_backup(site, &instance.resource).await;

@@ -8,12 +8,14 @@ use super::site::Site;
 
 mod changes;
 mod instances;
+mod proxies;
 mod rotations;
 mod snapshots;
 mod takeover;
 mod watch;
 mod weather;
 
+pub(super) use proxies::begin_proxy;
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;
 

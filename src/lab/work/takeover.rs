@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    begin_instance, begin_snapshot, changes,
+    begin_instance, begin_proxy, begin_snapshot, changes,
     instances::{note, put, raise, show},
     rotations,
 };
@@ -35,6 +35,9 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
     }
     rotations::take_up(site);
     site.spawn(rotations::keep(site.clone()));
+    for name in site.look(|world| world.proxies.keys().cloned().collect::<Vec<_>>()) {
+        begin_proxy(site, &name);
+    }
     Ok(())
 }
 
