@@ -24,6 +24,8 @@
 //!   not.
 
 mod actions;
+mod attributes;
+mod aurora;
 mod daemon;
 mod disk;
 mod endpoint;
@@ -33,6 +35,7 @@ mod fleet;
 mod group;
 mod instance;
 mod json;
+mod kind;
 mod life;
 mod master;
 mod options;
