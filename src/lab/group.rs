@@ -65,7 +65,7 @@ const FIXED: [&str; 19] = [
 /// Parameters that only RDS has: name, static, default, allowed values, what they do (user guide, "RDS for PostgreSQL
 /// parameters").
 const OF_RDS: [(&str, bool, &str, &str, &str); 6] = [
-    ("rds.logical_replication", true, "1", "0,1", "Enables logical decoding."),
+    ("rds.logical_replication", true, "0", "0,1", "Enables logical decoding."),
     // The lab has no TLS in this version, so its default differs from the one of RDS from 15 on.
     ("rds.force_ssl", false, "0", "0,1", "Force SSL connections."),
     ("rds.restrict_password_commands", true, "0", "0,1", "Restricts password-related commands to rds_password."),

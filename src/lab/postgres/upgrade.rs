@@ -47,6 +47,8 @@ impl Upgrade<'_> {
     /// allow, and would not even start; dump and restore lock every table at once.
     fn roomy(&self) -> ServerOptions {
         let mut options = self.options.clone();
+        // A copy may have slots whose original allows them no longer, and would not start with them.
+        options.settings.insert("wal_level".into(), "logical".into());
         for name in ["max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction"] {
             options.settings.insert(name.into(), "1000".into());
         }

@@ -30,7 +30,7 @@ pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
     }
     attributes(site, resource, &changes).await;
     if let Some(version) = changes.version {
-        upgrade(site, resource, version, changes.member_group.as_deref()).await?;
+        upgrade(site, resource, version, &changes).await?;
     }
     if let Some(new) = &changes.rename {
         rename(site, resource, new).await?;
@@ -62,9 +62,11 @@ fn begin(site: &Site, resource: &str) -> Option<Changes> {
     begun
 }
 
-/// The changes that need nothing but to be written down.
+/// The changes that need nothing but to be written down. A group that comes with an upgrade is one for the new version:
+/// it takes effect when the upgrade succeeds.
 fn attributes_of(changes: &Changes) -> Changes {
-    Changes { verifier: None, version: None, rename: None, ..changes.clone() }
+    let group = changes.group.clone().filter(|_| changes.version.is_none());
+    Changes { verifier: None, version: None, rename: None, group, member_group: None, ..changes.clone() }
 }
 
 fn instance(site: &Site, resource: &str) -> Result<Instance> {
@@ -126,7 +128,7 @@ async fn attributes(site: &Site, resource: &str, changes: &Changes) {
 }
 
 /// Upgrades in place. A major upgrade works on a copy; when it fails the instance goes on at its version.
-async fn upgrade(site: &Site, resource: &str, to: Version, member_group: Option<&str>) -> Result<()> {
+async fn upgrade(site: &Site, resource: &str, to: Version, changes: &Changes) -> Result<()> {
     let old = instance(site, resource)?;
     if old.version == to {
         return Ok(());
@@ -140,17 +142,19 @@ async fn upgrade(site: &Site, resource: &str, to: Version, member_group: Option<
     } else if let Some(server) = take(site, resource).await {
         server.stop(Shutdown::Fast).await?;
     }
-    let done = if old.version.major == to.major { Ok(()) } else { major_upgrade(site, &old, &folder, to, true).await };
+    let group = changes.group.clone().unwrap_or_else(|| old.group.clone());
+    let next = Instance { group: group.clone(), ..old.clone() };
+    let done = if old.version.major == to.major { Ok(()) } else { major_upgrade(site, &next, &folder, to, true).await };
     if let Err(error) = &done {
         let message = format!("Database cluster major version upgrade failed: {error}");
         note(site, resource, "notification", &message, |_| {});
     } else {
         let message = format!("Database upgraded from {} to {to}", old.version);
         note(site, resource, "maintenance", &message, |instance| {
-            instance.version = to;
+            (instance.version, instance.group) = (to, group);
             instance.group_status = ApplyStatus::InSync;
         });
-        site.record(|world| upgrade_members(world, &old, to, member_group));
+        site.record(|world| upgrade_members(world, &old, to, changes.member_group.as_deref()));
         disk::remove_folder(&folder.join("data.old"))?;
     }
     if is_cluster {

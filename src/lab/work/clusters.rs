@@ -103,7 +103,11 @@ async fn clone(site: &Site, cluster: &Instance, source: &str) -> Result<()> {
 async fn recover(site: &Site, cluster: &Instance, from: Version, message: &str) -> Result<()> {
     site.dwell().await;
     let old = Instance { version: from, group: cluster.engine.default_group(from.major), ..cluster.clone() };
-    let server = raise(site, &old).await?;
+    let installation = site.obtain(from).await?;
+    let mut options = site.server_options(&installation, &old).await;
+    // With the slots of its original it would not start otherwise.
+    options.settings.insert("wal_level".into(), "logical".into());
+    let server = Server::open(&installation, &site.instance_folder(cluster), options).await?;
     if from.major == cluster.version.major {
         return is_new(site, cluster, server, message).await;
     }

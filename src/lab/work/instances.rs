@@ -29,7 +29,7 @@ pub(super) async fn run(site: &Arc<Site>, resource: &str) {
         }
         Work::Restore { snapshot } => (restore(site, &instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
         Work::Clone { source } => (clone(site, &instance, &source).await, InstanceStatus::IncompatibleRestore),
-        Work::Join => (clusters::join(site, resource).await, InstanceStatus::Failed),
+        Work::Join => (clusters::join(site, resource).await, InstanceStatus::IncompatibleParameters),
         Work::Backup => {
             first_backup(site, resource).await;
             return;
