@@ -3,7 +3,8 @@
 //! ```text
 //!  endpoint   HTTP on loopback; query + xml (RDS) and json (Secrets Manager) are the two protocols
 //!  actions/   what can be asked: one table, name -> function
-//!  world      what the lab remembers: instance, snapshot, group, secret; one file, written with every change
+//!  world      what the lab remembers: instance, cluster, snapshot, group, secret; one file, written with every change
+//!  kind       what instances and clusters are called, and what they are refused with
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
 //!  postgres/  real servers, without any notion of RDS
 //!  life       a lab in this process;  daemon  one in a process of its own
@@ -18,6 +19,18 @@
 //! - There is no TLS, so `rds.force_ssl` is 0 by default.
 //! - `Endpoint` is 127.0.0.1 with the port that the server really has, whatever `Port` asked for. It stays through
 //!   restarts unless somebody else takes the port meanwhile.
+//! - A restore to a point in time gives the present: `LatestRestorableTime` is now, and an earlier time is refused.
+//! - What is only kept and shown, such as `StorageType`, `Iops`, `KmsKeyId` or `MonitoringInterval`, changes no server.
+//!   `AllocatedStorage` limits nothing.
+//! - The storage of a cluster is the data folder of its writer, and its readers are streaming standbys on copies of it:
+//!   they lag as standbys do, and a writer that dies is started again in its place. A failover moves the other instance
+//!   into the storage and gives it the writer's port, so that nothing is lost and the cluster's endpoint stays; the
+//!   endpoints of the two instances change places.
+//! - `Endpoint` and `ReaderEndpoint` of a cluster are the same address, because it has one `Port`: both lead to the
+//!   writer. A reader is reached by the endpoint of its instance.
+//! - A cluster that is restored with logical slots needs a group with `rds.logical_replication` before an instance of
+//!   it starts: PostgreSQL refuses slots without `wal_level = logical`. `aurora_volume_logical_start_lsn()` gives where
+//!   recovery of the copy ended.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
 //! - A snapshot shows what a killed process leaves, not what a power cut leaves: what was written is in it, synced or

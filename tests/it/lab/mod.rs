@@ -8,6 +8,7 @@
 )]
 
 mod clusters;
+mod contract;
 mod copies;
 mod crash;
 mod errors;
