@@ -3,6 +3,7 @@
 //! ```text
 //!  endpoint   HTTP on loopback; query + xml (RDS) and json (Secrets Manager) are the two protocols
 //!  actions/   what can be asked: one table, name -> function
+//!  metrics/   CloudWatch: what servers use at the moment; three protocols
 //!  world      what the lab remembers: instance, cluster, snapshot, group, secret; one file, written with every change
 //!  kind       what instances and clusters are called, and what they are refused with
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
@@ -31,6 +32,7 @@
 //! - A cluster that is restored with logical slots needs a group with `rds.logical_replication` before an instance of
 //!   it starts: PostgreSQL refuses slots without `wal_level = logical`. `aurora_volume_logical_start_lsn()` gives where
 //!   recovery of the copy ended.
+//! - CloudWatch keeps nothing: it measures when it is asked, and gives one data point.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
 //! - A snapshot shows what a killed process leaves, not what a power cut leaves: what was written is in it, synced or
@@ -51,6 +53,7 @@ mod json;
 mod kind;
 mod life;
 mod master;
+mod metrics;
 mod options;
 pub mod postgres;
 mod query;

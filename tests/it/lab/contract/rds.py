@@ -1,13 +1,16 @@
-"""What boto3 or the aws CLI sees of the lab's RDS: a plain list of checks, one printed line each.
+"""What boto3 or the aws CLI sees of the lab's RDS and CloudWatch: a plain list of checks, one printed line each.
 
 Usage: rds.py boto3|PATH-OF-AWS FROM-VERSION TO-VERSION. Stops at the first difference with what was got and wanted.
 Codes and HTTP statuses are those of the service model of RDS (2014-10-31).
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 
 CLIENT, FROM, TO = sys.argv[1:4]
 FAMILY, NEXT = "postgres" + FROM.split(".")[0], "postgres" + TO.split(".")[0]
@@ -29,10 +32,11 @@ class Boto:
         import botocore.exceptions
 
         self.rds, self.error = boto3.client("rds"), botocore.exceptions.ClientError
+        self.services = {"rds": self.rds, "cloudwatch": boto3.client("cloudwatch")}
 
-    def ask(self, operation, asked):
+    def ask(self, operation, asked, service="rds"):
         try:
-            return getattr(self.rds, operation)(**asked)
+            return getattr(self.services[service], operation)(**asked)
         except self.error as error:
             told = error.response
             raise Refused(told["Error"]["Code"], told["ResponseMetadata"]["HTTPStatusCode"]) from None
@@ -47,10 +51,10 @@ class Boto:
 
 class Cli:
     def run(self, *words):
-        return subprocess.run([CLIENT, "rds", *words, "--output", "json"], capture_output=True, text=True)
+        return subprocess.run([CLIENT, *words, "--output", "json"], capture_output=True, text=True)
 
-    def ask(self, operation, asked, *more):
-        done = self.run(operation.replace("_", "-"), "--cli-input-json", json.dumps(asked), *more)
+    def ask(self, operation, asked, *more, service="rds"):
+        done = self.run(service, operation.replace("_", "-"), "--cli-input-json", json.dumps(asked), *more)
         if done.returncode == 0:
             return json.loads(done.stdout or "{}")
         if "An error occurred (" not in done.stderr:
@@ -60,7 +64,7 @@ class Cli:
     def wait(self, what, asked):
         name, value = next(iter(asked.items()))
         option = "".join("-" + c.lower() if c.isupper() else c for c in name.replace("DB", "Db")).strip("-")
-        done = self.run("wait", what.replace("_", "-"), "--" + option, value)
+        done = self.run("rds", "wait", what.replace("_", "-"), "--" + option, value)
         if done.returncode != 0:
             raise SystemExit(f"wait {what}: {done.stderr}")
 
@@ -241,6 +245,51 @@ GIVEN = {
 }
 
 
+def metrics():
+    """CloudWatch of the instance `one`: by CBOR, which the clients take first, and by the two other protocols."""
+    now = int(time.time())
+    one = [{"Name": "DBInstanceIdentifier", "Value": "one"}]
+    asked = {"Namespace": "AWS/RDS", "MetricName": "FreeStorageSpace", "Dimensions": one, "Period": 60,
+             "StartTime": now - 300, "EndTime": now, "Statistics": ["Average"]}
+    points = metric("get_metric_statistics", asked)["Datapoints"]
+    same("free storage is less than what was allocated", [0 < p["Average"] < 100 * 2**30 for p in points], [True])
+    same("its unit", points[0]["Unit"], "Bytes")
+    listed = metric("list_metrics", {"Namespace": "AWS/RDS", "Dimensions": one})["Metrics"]
+    names = sorted(found["MetricName"] for found in listed)
+    same("metrics", names, ["CPUUtilization", "DatabaseConnections", "FreeStorageSpace", "FreeableMemory"])
+    queries = [{"Id": f"m{n}", "MetricStat": {"Metric": {"Namespace": "AWS/RDS", "MetricName": name, "Dimensions": one},
+                                              "Period": 60, "Stat": "Average"}} for n, name in enumerate(names)]
+    span = {"StartTime": now - 300, "EndTime": now}
+    results = metric("get_metric_data", {"MetricDataQueries": queries, **span})["MetricDataResults"]
+    same("each has one value", [len(found["Values"]) for found in results], [1, 1, 1, 1])
+    past = {"StartTime": now - 9000, "EndTime": now - 8000}
+    results = metric("get_metric_data", {"MetricDataQueries": queries[:1], **past})["MetricDataResults"]
+    same("nothing is kept of the past", results[0]["Values"], [])
+    try:
+        got = metric("get_metric_statistics", asked | {"StartTime": now, "EndTime": now - 60})
+    except Refused as refused:
+        got = refused.code
+    same("a span that ends before it begins", got, "InvalidParameterValue")
+    target = {"X-Amz-Target": "GraniteServiceVersion20100801.GetMetricStatistics"}
+    told = json.loads(post(json.dumps(asked), {"Content-Type": "application/x-amz-json-1.0", **target}))
+    same("by JSON", [point["Unit"] for point in told["Datapoints"]], ["Bytes"])
+    form = {"Action": "GetMetricStatistics", "Version": "2010-08-01", "Statistics.member.1": "Average",
+            "Dimensions.member.1.Name": "DBInstanceIdentifier", "Dimensions.member.1.Value": "one"}
+    form |= {key: value for key, value in asked.items() if isinstance(value, (str, int))}
+    told = post(urllib.parse.urlencode(form), {"Content-Type": "application/x-www-form-urlencoded"})
+    same("by Query", "<Unit>Bytes</Unit>" in told, True)
+
+
+def post(body, headers):
+    headers["Authorization"] = "lab"
+    request = urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], body.encode(), headers)
+    return urllib.request.urlopen(request).read().decode()
+
+
+def metric(operation, asked):
+    return client.ask(operation, asked, service="cloudwatch")
+
+
 def instances():
     one, login = {"DBInstanceIdentifier": "One"}, {"MasterUsername": "master", "MasterUserPassword": PASSWORD}
     new = {"DBInstanceClass": "db.m7g.large", "Engine": "postgres", "EngineVersion": FROM, **login}
@@ -270,6 +319,7 @@ def instances():
     found = ask("describe_db_instances", Filters=[{"Name": "engine", "Values": ["postgres"]}])["DBInstances"][0]
     same("what was given is kept", {name: found[name] for name in GIVEN}, GIVEN)
     same("it can be restored", "LatestRestorableTime" in found, True)
+    metrics()
     refused("InvalidDBParameterGroupState", 400, "delete_db_parameter_group", DBParameterGroupName="logical")
 
     told = ask("modify_db_instance", **one, Iops=4000, MonitoringInterval=30)["DBInstance"]
