@@ -1,4 +1,4 @@
-//! The lab's HTTP endpoint: tells the two protocols apart, calls the action, writes the answer.
+//! The lab's HTTP endpoint: tells the protocols apart, calls the action, writes the answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -17,6 +17,7 @@ use super::{
     fault::{Blow, SKEW_BORNE_MS, Strike, Struck},
     functions_at,
     json::{self, Members},
+    metrics::{self, told::Protocol},
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
@@ -77,12 +78,24 @@ struct Asked {
     body: Bytes,
     /// The JSON protocol's name of the action.
     target: Option<String>,
+    /// CloudWatch has protocols of its own.
+    metrics: Option<Protocol>,
     request_id: String,
 }
 
-async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let asked = Asked { headers, body, target, request_id: uuid::Uuid::new_v4().to_string() };
+    // CBOR names the action in the path, and gets the same name as by JSON here.
+    let path = uri.path().strip_prefix("/service/").and_then(|path| path.split_once("/operation/"));
+    let by_cbor = path.filter(|(service, _)| *service == metrics::SERVICE);
+    let metrics = match &target {
+        _ if by_cbor.is_some() => Some(Protocol::Cbor),
+        Some(target) if target.starts_with(metrics::SERVICE) => Some(Protocol::Json),
+        None if Query::parse(&body).text("Version") == Some(metrics::VERSION) => Some(Protocol::Query),
+        _ => None,
+    };
+    let target = by_cbor.map(|(service, action)| format!("{service}.{action}")).or(target);
+    let asked = Asked { headers, body, target, metrics, request_id: uuid::Uuid::new_v4().to_string() };
     let action = asked.action();
     site.ledger.call(&action, asked.target.is_none());
     let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&action) else { return asked.perform(&site) };
@@ -134,6 +147,14 @@ impl Asked {
         if let Err(refusal) = self.require_time(site) {
             return self.refused(&refusal);
         }
+        if let Some(protocol) = self.metrics {
+            let action = self.action();
+            let read = || protocol.read(&self.body).and_then(|asked| metrics::answer(site, &action, &asked));
+            return match require_signature(&self.headers).and_then(|()| read()) {
+                Ok(told) => self.response(200, protocol.kind(), protocol.write(&action, told, &self.request_id)),
+                Err(refusal) => self.refused(&refusal),
+            };
+        }
         let (status, kind, text) = match &self.target {
             Some(target) => json_answer(site, &self.headers, target, &self.body),
             None => query_answer(site, &self.headers, &self.body, &self.request_id),
@@ -166,11 +187,21 @@ impl Asked {
 
     /// How each service says that calls come too fast ("Common Errors" of both API references).
     fn throttled(&self) -> Refusal {
-        let code = if self.target.is_some() { "ThrottlingException" } else { "Throttling" };
+        let code = if self.target.is_some() && self.metrics.is_none() { "ThrottlingException" } else { "Throttling" };
         Refusal::new(code, "Rate exceeded")
     }
 
     fn refused(&self, refusal: &Refusal) -> Response {
+        if let Some(protocol) = self.metrics {
+            let mut response =
+                self.response(refusal.status, protocol.kind(), protocol.refuse(refusal, &self.request_id));
+            // A service that once spoke Query alone names its old codes so.
+            let blame = if refusal.status < 500 { "Sender" } else { "Receiver" };
+            if let Ok(code) = format!("{};{blame}", refusal.code).parse() {
+                response.headers_mut().insert("x-amzn-query-error", code);
+            }
+            return response;
+        }
         let (kind, text) = match self.target {
             Some(_) => (JSON_TYPE, json::refusal(refusal)),
             None => ("text/xml", xml::refusal(refusal, &self.request_id)),
@@ -178,9 +209,13 @@ impl Asked {
         self.response(refusal.status, kind, text)
     }
 
-    fn response(&self, status: u16, kind: &'static str, text: String) -> Response {
+    fn response(&self, status: u16, kind: &'static str, text: impl Into<Body>) -> Response {
         let headers = [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", self.request_id.as_str())];
-        (status_of(status), headers, text).into_response()
+        let mut response = (status_of(status), headers, text.into()).into_response();
+        if self.metrics == Some(Protocol::Cbor) {
+            response.headers_mut().insert("smithy-protocol", header::HeaderValue::from_static("rpc-v2-cbor"));
+        }
+        response
     }
 }
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{instance::Tags, postgres::Settings};
 
-/// A DB parameter group that somebody made.
+/// A parameter group that somebody made, of instances or of clusters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ParameterGroup {
     pub(crate) name: String,
-    /// `postgres15`: the major version it is for.
+    /// `postgres15`: the engine and the major version it is for.
     pub(crate) family: String,
     pub(crate) description: String,
     /// Only what was changed; everything else has the default of the family.
@@ -36,25 +36,6 @@ pub(crate) struct Parameter {
     pub(crate) default: String,
     pub(crate) description: String,
     pub(crate) modifiable: bool,
-}
-
-/// The group that RDS gives to whoever names none.
-pub(crate) fn default_group(major: u32) -> String {
-    format!("default.{}", family(major))
-}
-
-pub(crate) fn family(major: u32) -> String {
-    format!("postgres{major}")
-}
-
-/// The major version of a family; `None` when it is none of PostgreSQL.
-pub(crate) fn family_major(family: &str) -> Option<u32> {
-    family.strip_prefix("postgres")?.parse().ok()
-}
-
-/// The major version of a default group's name.
-pub(crate) fn default_group_major(name: &str) -> Option<u32> {
-    family_major(name.strip_prefix("default.")?)
 }
 
 /// What the lab itself decides, and RDS too does not let anybody change: addresses, files, and the shape of the log
@@ -84,7 +65,7 @@ const FIXED: [&str; 19] = [
 /// Parameters that only RDS has: name, static, default, allowed values, what they do (user guide, "RDS for PostgreSQL
 /// parameters").
 const OF_RDS: [(&str, bool, &str, &str, &str); 6] = [
-    ("rds.logical_replication", true, "1", "0,1", "Enables logical decoding."),
+    ("rds.logical_replication", true, "0", "0,1", "Enables logical decoding."),
     // RDS has 1 from 15 on. Here 0: not every build has TLS, and a rehearsal may not depend on the machine.
     ("rds.force_ssl", false, "0", "0,1", "Force SSL connections."),
     ("rds.restrict_password_commands", true, "0", "0,1", "Restricts password-related commands to rds_password."),

@@ -1,9 +1,15 @@
-//! One DB instance as data: what was asked for, its status, and the work that is under way. Doing the work is in
-//! `work/`, showing it in `actions/shapes`.
+//! One DB instance or DB cluster as data: what was asked for, its status, and the work that is under way. Doing the
+//! work is in `work/`, showing it in `actions/shapes`.
 
 use serde::{Deserialize, Serialize};
 
-use super::{managed::MasterSecret, postgres::Version};
+use std::collections::BTreeMap;
+
+use super::{
+    kind::{Engine, Kind},
+    managed::MasterSecret,
+    postgres::Version,
+};
 
 /// `DBInstanceStatus` (user guide, "Viewing DB instance status"), as far as the lab goes through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +19,7 @@ pub(crate) enum InstanceStatus {
     BackingUp,
     Creating,
     Deleting,
+    FailingOver,
     Failed,
     IncompatibleParameters,
     IncompatibleRestore,
@@ -34,6 +41,7 @@ impl InstanceStatus {
             Self::BackingUp => "backing-up",
             Self::Creating => "creating",
             Self::Deleting => "deleting",
+            Self::FailingOver => "failing-over",
             Self::Failed => "failed",
             Self::IncompatibleParameters => "incompatible-parameters",
             Self::IncompatibleRestore => "incompatible-restore",
@@ -87,6 +95,10 @@ pub(crate) enum Work {
     Create { verifier: String, database: Option<String> },
     /// A copy of the snapshot with this identifier is started.
     Restore { snapshot: String },
+    /// A frozen copy of what has this resource id is started: a restore to the latest time.
+    Clone { source: String },
+    /// A server in a cluster: over its storage, or over a standby's copy of it.
+    Join,
     /// The first backup of what is new. Clients may be at work meanwhile.
     Backup,
     /// Stop and removal, after a last snapshot if one was asked for.
@@ -99,6 +111,8 @@ pub(crate) enum Work {
     Stop { snapshot: Option<String> },
     /// Start after a stop.
     Start,
+    /// The member with this resource id becomes the writer of the cluster.
+    Failover { to: String },
 }
 
 /// Changes that are not made at once.
@@ -110,6 +124,11 @@ pub(crate) struct Changes {
     pub(crate) multi_az: Option<bool>,
     pub(crate) retention_days: Option<i64>,
     pub(crate) group: Option<String>,
+    /// The instances' group in the upgrade of a cluster.
+    #[serde(default)]
+    pub(crate) member_group: Option<String>,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) version: Option<Version>,
     pub(crate) rename: Option<String>,
 }
@@ -120,29 +139,48 @@ impl Changes {
     }
 
     /// Later changes win.
-    pub(crate) fn merge(self, later: Self) -> Self {
+    pub(crate) fn merge(mut self, later: Self) -> Self {
+        self.attributes.extend(later.attributes);
         Self {
+            attributes: self.attributes,
             verifier: later.verifier.or(self.verifier),
             class: later.class.or(self.class),
             storage_gb: later.storage_gb.or(self.storage_gb),
             multi_az: later.multi_az.or(self.multi_az),
             retention_days: later.retention_days.or(self.retention_days),
             group: later.group.or(self.group),
+            member_group: later.member_group.or(self.member_group),
             version: later.version.or(self.version),
             rename: later.rename.or(self.rename),
         }
     }
 }
 
-/// A DB instance.
+/// A DB instance, or a DB cluster: what an instance has besides a server, a cluster has too.
 #[expect(clippy::struct_excessive_bools, reason = "the API has as many independent switches")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Instance {
+    #[serde(default)]
+    pub(crate) kind: Kind,
+    #[serde(default)]
+    pub(crate) engine: Engine,
     pub(crate) id: String,
-    /// `DbiResourceId`: stays through renaming.
+    /// `DbiResourceId` or `DbClusterResourceId`: stays through renaming.
     pub(crate) resource: String,
-    /// Its folder below `instances/`; stays through renaming as well.
+    /// Its folder below `instances/`; stays through renaming as well. The writer of a cluster has the cluster's.
     pub(crate) folder: String,
+    /// The resource id of the cluster that it is a member of.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
+    /// `PromotionTier`: members of a low one become the writer first.
+    #[serde(default)]
+    pub(crate) tier: i64,
+    /// Of a cluster: what `aurora_volume_logical_start_lsn()` gives.
+    #[serde(default)]
+    pub(crate) start_lsn: Option<String>,
+    /// What is kept and shown and has no effect here; see `attributes`.
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) status: InstanceStatus,
     pub(crate) version: Version,
     pub(crate) class: String,

@@ -3,10 +3,11 @@
 //! ```text
 //!  endpoint   HTTP on loopback; query + xml (RDS) and json (Secrets Manager) are the two protocols
 //!  actions/   what can be asked: one table, name -> function
-//!  world      what the lab remembers: instance, snapshot, group, secret; one file, written with every change
+//!  metrics/   CloudWatch: what servers use at the moment; three protocols
+//!  world      what the lab remembers: instance, cluster, snapshot, group, secret; one file, written with every change
+//!  kind       what instances and clusters are called, and what they are refused with
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
 //!  function   rotation functions: HTTP servers on loopback in the place of Lambda
-//!  postgres/  real servers, without any notion of RDS
 //!  postgres/  real servers, without any notion of RDS but in the C of its hooks/
 //!  authority  certificates;  relay, scram, wire  the connections of an RDS Proxy
 //!  life       a lab in this process;  daemon  one in a process of its own
@@ -33,6 +34,19 @@
 //!   its own that `pgrun lab status` shows: its `Endpoint` is the name in its certificate, which no DNS knows.
 //! - `Endpoint` is 127.0.0.1 with the port that the server really has, whatever `Port` asked for. It stays through
 //!   restarts unless somebody else takes the port meanwhile. The name that RDS would give is in the certificate.
+//! - A restore to a point in time gives the present: `LatestRestorableTime` is now, and an earlier time is refused.
+//! - What is only kept and shown, such as `StorageType`, `Iops`, `KmsKeyId` or `MonitoringInterval`, changes no server.
+//!   `AllocatedStorage` limits nothing.
+//! - The storage of a cluster is the data folder of its writer, and its readers are streaming standbys on copies of it:
+//!   they lag as standbys do, and a writer that dies is started again in its place. A failover moves the other instance
+//!   into the storage and gives it the writer's port, so that nothing is lost and the cluster's endpoint stays; the
+//!   endpoints of the two instances change places.
+//! - `Endpoint` and `ReaderEndpoint` of a cluster are the same address, because it has one `Port`: both lead to the
+//!   writer. A reader is reached by the endpoint of its instance.
+//! - A cluster that is restored with logical slots needs a group with `rds.logical_replication` before an instance of
+//!   it starts: PostgreSQL refuses slots without `wal_level = logical`. `aurora_volume_logical_start_lsn()` gives where
+//!   recovery of the copy ended.
+//! - CloudWatch keeps nothing: it measures when it is asked, and gives one data point.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
 //! - Secrets Manager rotates when a window opens, not at any time in it, and tries a failed rotation again every hour;
@@ -42,6 +56,8 @@
 //!   not.
 
 mod actions;
+mod attributes;
+mod aurora;
 mod authority;
 mod call;
 mod clock;
@@ -56,10 +72,12 @@ mod group;
 mod http;
 mod instance;
 mod json;
+mod kind;
 mod ledger;
 mod life;
 mod managed;
 mod master;
+mod metrics;
 mod options;
 pub mod postgres;
 mod proxy;

@@ -1,6 +1,7 @@
 //! What AWS answers when it does not do what was asked: code, HTTP status, message. The codes and their statuses are
 //! those of the service models of RDS (2014-10-31) and Secrets Manager (2017-10-17).
 
+use super::kind::Kind;
 use crate::base::Error;
 
 /// An answer that is an error.
@@ -34,14 +35,17 @@ impl Refusal {
         Self::new("InvalidParameterCombination", message)
     }
 
-    /// RDS: the instance does not exist.
-    pub(crate) fn no_instance(id: &str) -> Self {
-        Self::absent("DBInstanceNotFound", format!("DBInstance {id} not found."))
+    /// RDS: the instance or cluster does not exist.
+    pub(crate) fn no_database(kind: Kind, id: &str) -> Self {
+        Self::absent(kind.words().absent, format!("{} {id} not found.", kind.words().noun))
     }
 
     /// RDS: the snapshot does not exist.
-    pub(crate) fn no_snapshot(id: &str) -> Self {
-        Self::absent("DBSnapshotNotFound", format!("DBSnapshot {id} not found."))
+    pub(crate) fn no_snapshot(kind: Kind, id: &str) -> Self {
+        Self::absent(
+            kind.words().snapshot_absent,
+            format!("{}Snapshot {id} not found.", kind.words().noun.trim_end_matches("Instance")),
+        )
     }
 
     /// RDS: the parameter group does not exist.

@@ -239,8 +239,7 @@ impl Site {
                 |end: &str| folder.as_ref().is_some_and(|folder| folder.join(format!("{library}.{end}")).is_file());
             file("so") || file("dylib")
         };
-        let (group, password) =
-            self.look(|world| (world.groups.get(&instance.group).cloned(), world.superuser_password()));
+        let (group, password) = self.look(|world| (world.group_of(instance), world.superuser_password()));
         let mut options = ServerOptions {
             superuser: SUPERUSER.into(),
             password,

@@ -1,8 +1,15 @@
-//! One DB snapshot as data. Its files are a data folder as a crash would leave it, and the logs of its upgrade.
+//! One snapshot of an instance or a cluster as data. Its files are a data folder as a crash would leave it, and the
+//! logs of its upgrade.
 
 use serde::{Deserialize, Serialize};
 
-use super::{instance::Tags, postgres::Version};
+use std::collections::BTreeMap;
+
+use super::{
+    instance::Tags,
+    kind::{Engine, Kind},
+    postgres::Version,
+};
 
 /// `Status` of a snapshot: the API documents no list; these occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +43,17 @@ pub(crate) enum SnapshotWork {
     Upgrade { to: Version },
 }
 
-/// A DB snapshot.
+/// A DB snapshot or a DB cluster snapshot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
+    #[serde(default)]
+    pub(crate) kind: Kind,
+    #[serde(default)]
+    pub(crate) engine: Engine,
     pub(crate) id: String,
     /// Its folder below `snapshots/`: another one after each upgrade.
     pub(crate) folder: String,
-    /// The instance it was taken of.
+    /// The instance or cluster it was taken of.
     pub(crate) instance: String,
     pub(crate) resource: String,
     pub(crate) status: SnapshotStatus,
@@ -54,6 +65,8 @@ pub(crate) struct Snapshot {
     pub(crate) original_ms: u64,
     pub(crate) instance_created_ms: u64,
     pub(crate) storage_gb: i64,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) progress: u8,
     pub(crate) iam: bool,
     /// The ARN of the snapshot it is a copy of.

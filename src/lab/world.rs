@@ -11,6 +11,7 @@ use super::{
     function::Functions,
     group::ParameterGroup,
     instance::Instance,
+    kind::Kind,
     proxy::Proxy,
     refusal::{Outcome, Refusal},
     secret::StoredSecret,
@@ -42,6 +43,12 @@ pub(crate) struct World {
     pub(crate) instances: BTreeMap<String, Instance>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) groups: BTreeMap<String, ParameterGroup>,
+    #[serde(default)]
+    pub(crate) clusters: BTreeMap<String, Instance>,
+    #[serde(default)]
+    pub(crate) cluster_snapshots: BTreeMap<String, Snapshot>,
+    #[serde(default)]
+    pub(crate) cluster_groups: BTreeMap<String, ParameterGroup>,
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
     #[serde(default)]
     pub(crate) functions: Functions,
@@ -71,6 +78,8 @@ pub(crate) enum EventSource {
     Instance,
     Snapshot,
     ParameterGroup,
+    Cluster,
+    ClusterSnapshot,
 }
 
 impl EventSource {
@@ -80,6 +89,8 @@ impl EventSource {
             Self::Instance => "db-instance",
             Self::Snapshot => "db-snapshot",
             Self::ParameterGroup => "db-parameter-group",
+            Self::Cluster => "db-cluster",
+            Self::ClusterSnapshot => "db-cluster-snapshot",
         }
     }
 }
@@ -95,6 +106,9 @@ impl World {
             instances: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            cluster_snapshots: BTreeMap::new(),
+            cluster_groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
             functions: Functions::new(),
             proxies: BTreeMap::new(),
@@ -137,46 +151,141 @@ impl World {
         Secret::new(self.superuser_password.as_str())
     }
 
-    /// An instance by its identifier or ARN, whatever their case.
+    /// All instances, or all clusters.
+    pub(crate) fn all(&self, kind: Kind) -> &BTreeMap<String, Instance> {
+        match kind {
+            Kind::Instance => &self.instances,
+            Kind::Cluster => &self.clusters,
+        }
+    }
+
+    pub(crate) fn all_mut(&mut self, kind: Kind) -> &mut BTreeMap<String, Instance> {
+        match kind {
+            Kind::Instance => &mut self.instances,
+            Kind::Cluster => &mut self.clusters,
+        }
+    }
+
+    /// Instances and clusters.
+    pub(crate) fn databases(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values().chain(self.clusters.values())
+    }
+
+    /// An instance or a cluster by its identifier or ARN, whatever their case.
+    pub(crate) fn database(&self, kind: Kind, id: &str) -> Outcome<&Instance> {
+        self.all(kind).get(&tail(id)).ok_or_else(|| Refusal::no_database(kind, &tail(id)))
+    }
+
+    pub(crate) fn database_mut(&mut self, kind: Kind, id: &str) -> Outcome<&mut Instance> {
+        self.all_mut(kind).get_mut(&tail(id)).ok_or_else(|| Refusal::no_database(kind, &tail(id)))
+    }
+
     pub(crate) fn instance(&self, id: &str) -> Outcome<&Instance> {
-        self.instances.get(&tail(id)).ok_or_else(|| Refusal::no_instance(&tail(id)))
+        self.database(Kind::Instance, id)
     }
 
-    pub(crate) fn instance_mut(&mut self, id: &str) -> Outcome<&mut Instance> {
-        self.instances.get_mut(&tail(id)).ok_or_else(|| Refusal::no_instance(&tail(id)))
-    }
-
-    /// An instance by what never changes about it.
+    /// An instance or a cluster by what never changes about it.
     pub(crate) fn resource(&self, resource: &str) -> Option<&Instance> {
-        self.instances.values().find(|instance| instance.resource == resource)
+        self.databases().find(|database| database.resource == resource)
     }
 
     pub(crate) fn resource_mut(&mut self, resource: &str) -> Option<&mut Instance> {
-        self.instances.values_mut().find(|instance| instance.resource == resource)
+        self.instances.values_mut().chain(self.clusters.values_mut()).find(|database| database.resource == resource)
     }
 
-    pub(crate) fn snapshot(&self, id: &str) -> Outcome<&Snapshot> {
-        self.snapshots.get(&tail(id)).ok_or_else(|| Refusal::no_snapshot(&tail(id)))
+    /// The members of a cluster: the writer first, then in the order in which they would follow it.
+    pub(crate) fn members(&self, cluster: &str) -> Vec<&Instance> {
+        let mut members: Vec<&Instance> =
+            self.instances.values().filter(|member| member.cluster.as_deref() == Some(cluster)).collect();
+        members.sort_by_key(|member| (!self.is_writer(member), member.tier, member.created_ms));
+        members
     }
 
-    pub(crate) fn snapshot_mut(&mut self, id: &str) -> Outcome<&mut Snapshot> {
-        self.snapshots.get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(&tail(id)))
+    /// True for the member that works on the cluster's own storage.
+    pub(crate) fn is_writer(&self, member: &Instance) -> bool {
+        let cluster = member.cluster.as_deref().and_then(|cluster| self.resource(cluster));
+        cluster.is_some_and(|cluster| cluster.folder == member.folder)
+    }
+
+    pub(crate) fn writer(&self, cluster: &str) -> Option<&Instance> {
+        self.members(cluster).into_iter().find(|member| self.is_writer(member))
+    }
+
+    /// The instances whose servers serve an instance or cluster.
+    pub(crate) fn servers_of(&self, database: &Instance) -> Vec<&Instance> {
+        match database.kind {
+            Kind::Instance => self.resource(&database.resource).into_iter().collect(),
+            Kind::Cluster => self.members(&database.resource),
+        }
+    }
+
+    pub(crate) fn snapshots_of(&self, kind: Kind) -> &BTreeMap<String, Snapshot> {
+        match kind {
+            Kind::Instance => &self.snapshots,
+            Kind::Cluster => &self.cluster_snapshots,
+        }
+    }
+
+    pub(crate) fn snapshots_mut(&mut self, kind: Kind) -> &mut BTreeMap<String, Snapshot> {
+        match kind {
+            Kind::Instance => &mut self.snapshots,
+            Kind::Cluster => &mut self.cluster_snapshots,
+        }
+    }
+
+    pub(crate) fn snapshot(&self, kind: Kind, id: &str) -> Outcome<&Snapshot> {
+        self.snapshots_of(kind).get(&tail(id)).ok_or_else(|| Refusal::no_snapshot(kind, &tail(id)))
+    }
+
+    pub(crate) fn snapshot_mut(&mut self, kind: Kind, id: &str) -> Outcome<&mut Snapshot> {
+        self.snapshots_mut(kind).get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(kind, &tail(id)))
+    }
+
+    pub(crate) fn groups_of(&self, kind: Kind) -> &BTreeMap<String, ParameterGroup> {
+        match kind {
+            Kind::Instance => &self.groups,
+            Kind::Cluster => &self.cluster_groups,
+        }
+    }
+
+    pub(crate) fn groups_mut(&mut self, kind: Kind) -> &mut BTreeMap<String, ParameterGroup> {
+        match kind {
+            Kind::Instance => &mut self.groups,
+            Kind::Cluster => &mut self.cluster_groups,
+        }
     }
 
     /// The status of everything that has one.
     pub(crate) fn statuses(&self) -> BTreeMap<(&'static str, String), &'static str> {
-        let instances = self.instances.values().map(|found| (("db", found.id.clone()), found.status.text()));
-        let snapshots = self.snapshots.values().map(|found| (("snapshot", found.id.clone()), found.status.text()));
-        instances.chain(snapshots).collect()
+        let databases = self.databases().map(|found| ((found.kind.words().arn, found.id.clone()), found.status.text()));
+        let snapshots = self.snapshots.values().chain(self.cluster_snapshots.values());
+        let snapshots =
+            snapshots.map(|found| ((found.kind.words().snapshot_arn, found.id.clone()), found.status.text()));
+        databases.chain(snapshots).collect()
     }
 
     /// A parameter group that somebody made; the default ones are in no map.
-    pub(crate) fn group(&self, name: &str) -> Outcome<&ParameterGroup> {
-        self.groups.get(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
+    pub(crate) fn group(&self, kind: Kind, name: &str) -> Outcome<&ParameterGroup> {
+        self.groups_of(kind).get(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
     }
 
-    pub(crate) fn group_mut(&mut self, name: &str) -> Outcome<&mut ParameterGroup> {
-        self.groups.get_mut(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
+    pub(crate) fn group_mut(&mut self, kind: Kind, name: &str) -> Outcome<&mut ParameterGroup> {
+        self.groups_mut(kind).get_mut(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
+    }
+
+    /// The parameters that a server starts with: those of its own group over those of its cluster's.
+    pub(crate) fn group_of(&self, database: &Instance) -> Option<ParameterGroup> {
+        let own = self.groups_of(database.kind).get(&database.group);
+        let cluster = database.cluster.as_deref().and_then(|cluster| self.resource(cluster));
+        let common = cluster.and_then(|cluster| self.cluster_groups.get(&cluster.group));
+        match (common, own) {
+            (Some(common), Some(own)) => {
+                let mut both = common.clone();
+                both.parameters.extend(own.parameters.clone());
+                Some(both)
+            }
+            (one, other) => one.or(other).cloned(),
+        }
     }
 
     pub(crate) fn event(&mut self, source: EventSource, id: &str, category: &str, message: impl Into<String>) {

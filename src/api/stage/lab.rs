@@ -16,7 +16,7 @@ use crate::{
         options::Options,
         pg, rds,
     },
-    aws::{InstanceGoal, NewInstance, Tags, Wait, token},
+    aws::{InstanceGoal, Mark, NewInstance, Rds, Tags, Wait, family_of, token},
     base::{Result, Secret, Value, ident},
     journal::key_text,
     map,
@@ -51,6 +51,23 @@ pub(super) const MODULE: Module = Module {
                   when this returns.",
             example: "lab::instance(#{ id: \"other\", version: \"15\", database: \"shop\", secret: \"lab/other\" }).id",
             run: instance,
+        },
+        Function {
+            name: "parameter_group",
+            parameters: "version",
+            gives: "text",
+            effect: Effect::Writes,
+            doc: "The name of a parameter group for this version that turns logical replication on, as RDS itself does \
+                  not; it is made unless it is there. `lab::instance` uses the same.",
+            example: "lab::parameter_group(lab::versions().to) // => \"logical-postgres18\"",
+            run: |call| {
+                stage(call)?;
+                let (version, mark) = (call.text(0)?, rds::mark(call)?);
+                let rds = call.host.aws().rds();
+                let doing = format!("making a parameter group for {version}");
+                let name = call.wait(&doing, &[], async { parameter_group(&rds, &version, &mark).await })?;
+                Ok(name.into())
+            },
         },
         Function {
             name: "login",
@@ -97,6 +114,8 @@ fn instance(call: &Call) -> Result<Dynamic> {
     let database = options.need("database")?;
     let made = call.wait(&format!("making instance `{id}`"), &[], async {
         let rds = aws.rds();
+        let version = new.engine_version.clone().unwrap_or_default();
+        new.parameter_group = Some(parameter_group(&rds, &version, &mark).await?);
         rds.create_instance(&new, &mark).await?;
         let wait = Wait { every: LOOK_EVERY, deadline: Duration::from_secs(300), ..Wait::default() };
         rds.wait_instance(&id, &InstanceGoal::Ready, &wait).await
@@ -106,6 +125,18 @@ fn instance(call: &Call) -> Result<Dynamic> {
     let fields = map! { "username" => "postgres", "host" => host.as_str(), "port" => port, "dbname" => database };
     keep_login(call, &secret, fields, &password)?;
     Ok(convert::map_to_dynamic(&map! { "id" => id, "secret" => secret, "host" => host, "port" => port }))
+}
+
+/// Logical replication is off on RDS until a parameter group turns it on (`rds.logical_replication`, RDS user guide,
+/// "Performing logical replication for Amazon RDS for PostgreSQL").
+async fn parameter_group(rds: &Rds, version: &str, mark: &Mark) -> Result<String> {
+    let family = family_of(version);
+    let name = format!("logical-{family}");
+    if rds.find_parameter_group(&name).await?.is_none() {
+        rds.create_parameter_group(&name, &family, "logical replication", &Tags::new(), mark).await?;
+    }
+    rds.set_parameters(&name, &[("rds.logical_replication".into(), "1".into())]).await?;
+    Ok(name)
 }
 
 fn login(call: &Call) -> Result<Dynamic> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{page::Page, shapes};
 use crate::lab::{
-    group::{default_group_major, family},
+    kind::Engine,
     postgres::Version,
     query::Query,
     refusal::{Outcome, Refusal},
@@ -16,37 +16,44 @@ use crate::lab::{
 pub(super) fn describe_versions(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
     let page = Page::read(query)?;
     let all = site.catalogue.versions();
-    let engine = query.text("Engine").is_none_or(|engine| engine == "postgres");
     let newest = query.boolean("DefaultOnly")?.unwrap_or(false).then(|| site.catalogue.newest()).flatten();
     // As on RDS a major version alone stands for all of its minor ones here.
-    let wanted = |version: &Version| {
-        query.text("EngineVersion").is_none_or(|text| text == version.to_string() || text == version.major.to_string())
-            && query.text("DBParameterGroupFamily").is_none_or(|text| text == family(version.major))
-            && newest.is_none_or(|newest| newest == *version)
+    let wanted = |engine: Engine, version: Version| {
+        query.text("Engine").is_none_or(|text| text == engine.text())
+            && query
+                .text("EngineVersion")
+                .is_none_or(|text| text == version.to_string() || text == version.major.to_string())
+            && query.text("DBParameterGroupFamily").is_none_or(|text| text == engine.family(version.major))
+            && newest.is_none_or(|newest| newest == version)
     };
-    let shown = all.iter().filter(|version| engine && wanted(version));
-    let items = shown.map(|version| (version.to_string(), shape(*version, &all)));
+    let both = Engine::ALL.into_iter().flat_map(|engine| all.iter().map(move |version| (engine, *version)));
+    let shown = both.filter(|(engine, version)| wanted(*engine, *version));
+    let items = shown.map(|(engine, version)| (format!("{} {version}", engine.text()), shape(engine, version, &all)));
     Ok(Some(page.result("DBEngineVersions", items.collect())))
 }
 
-fn shape(version: Version, all: &[Version]) -> Element {
+fn shape(engine: Engine, version: Version, all: &[Version]) -> Element {
+    let described = match engine {
+        Engine::Postgres => "PostgreSQL",
+        Engine::Aurora => "Aurora PostgreSQL",
+    };
     let targets = all.iter().filter(|to| **to > version).map(|to| {
         Element::new("UpgradeTarget")
-            .text("Engine", "postgres")
+            .text("Engine", engine.text())
             .text("EngineVersion", to)
-            .text("Description", format!("PostgreSQL {to}"))
+            .text("Description", format!("{described} {to}"))
             .text("AutoUpgrade", false)
             .text("IsMajorVersionUpgrade", to.major != version.major)
     });
     Element::new("DBEngineVersion")
-        .text("Engine", "postgres")
+        .text("Engine", engine.text())
         .text("EngineVersion", version)
         .text("MajorEngineVersion", version.major)
-        .text("DBParameterGroupFamily", family(version.major))
-        .text("DBEngineDescription", "PostgreSQL")
-        .text("DBEngineVersionDescription", format!("PostgreSQL {version}"))
+        .text("DBParameterGroupFamily", engine.family(version.major))
+        .text("DBEngineDescription", described)
+        .text("DBEngineVersionDescription", format!("{described} {version}"))
         .list("ValidUpgradeTarget", targets)
-        .list("ExportableLogTypes", [])
+        .list("ExportableLogTypes", ["postgresql"].map(|log| Element::new("member").value(log)))
         .text("SupportsReadReplica", false)
         .text("Status", "available")
 }
@@ -54,7 +61,7 @@ fn shape(version: Version, all: &[Version]) -> Element {
 pub(super) fn describe_subnet_groups(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
     let page = Page::read(query)?;
     let mut names: BTreeSet<String> =
-        site.look(|world| world.instances.values().filter_map(|instance| instance.subnet_group.clone()).collect());
+        site.look(|world| world.databases().filter_map(|database| database.subnet_group.clone()).collect());
     names.insert("default".into());
     if let Some(name) = query.text("DBSubnetGroupName").map(tail) {
         if !names.contains(&name) {
@@ -68,6 +75,6 @@ pub(super) fn describe_subnet_groups(site: &Arc<Site>, query: &Query) -> Outcome
 
 /// True for the name of a group that RDS makes by itself.
 pub(super) fn is_default_group(site: &Site, name: &str) -> bool {
-    let major = default_group_major(name);
-    major.is_some_and(|major| site.catalogue.versions().iter().any(|version| version.major == major))
+    let found = Engine::of_default_group(name);
+    found.is_some_and(|(_, major)| site.catalogue.versions().iter().any(|version| version.major == major))
 }

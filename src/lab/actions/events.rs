@@ -52,6 +52,8 @@ fn shape(site: &Site, event: &Event) -> Element {
         EventSource::Instance => "db",
         EventSource::Snapshot => "snapshot",
         EventSource::ParameterGroup => "pg",
+        EventSource::Cluster => "cluster",
+        EventSource::ClusterSnapshot => "cluster-snapshot",
     };
     Element::new("Event")
         .text("SourceIdentifier", &event.id)

@@ -1,13 +1,14 @@
-//! DB parameter groups: made, changed, described. What a group does to a server is in `lab::group`.
+//! Parameter groups of instances and clusters: made, changed, described. What a group does to a server is in
+//! `lab::group`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{engines::is_default_group, names::identifier, page::Page, shapes, tags::tags_of};
 use crate::lab::{
-    group::{
-        Parameter, ParameterGroup, SetParameter, default_group, default_group_major, family, family_major, settings,
-    },
+    group::{Parameter, ParameterGroup, SetParameter, settings},
     instance::ApplyStatus,
+    kind::{Engine, Kind},
+    postgres::Settings,
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
@@ -18,11 +19,21 @@ use crate::lab::{
 /// `ModifyDBParameterGroup` takes this many parameters at once (API reference).
 const MOST: usize = 20;
 
-pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let name = identifier(query, "DBParameterGroupName", 255)?;
+/// The engines whose groups there are: a cluster is always one of Aurora, its instances have groups of their own.
+fn engines(kind: Kind) -> &'static [Engine] {
+    match kind {
+        Kind::Instance => &Engine::ALL,
+        Kind::Cluster => &[Engine::Aurora],
+    }
+}
+
+pub(super) fn create(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let name = identifier(query, kind.words().group_name, 255)?;
     let (family, description) = (query.required("DBParameterGroupFamily")?, query.required("Description")?);
-    let known = |major: u32| site.catalogue.versions().iter().any(|version| version.major == major);
-    if !family_major(family).is_some_and(known) {
+    let known = |(engine, major): (Engine, u32)| {
+        engines(kind).contains(&engine) && site.catalogue.versions().iter().any(|version| version.major == major)
+    };
+    if !Engine::of_family(family).is_some_and(known) {
         return Err(Refusal::value(format!("ParameterGroupFamily {family} is not a valid parameter group family")));
     }
     let group = ParameterGroup {
@@ -32,53 +43,55 @@ pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         parameters: BTreeMap::new(),
         tags: tags_of(query)?,
     };
-    let shown = shapes::group(site, &group);
+    let shown = shapes::group(site, kind, &group);
     site.change(|world| {
-        if world.groups.contains_key(&name) {
+        if world.groups_of(kind).contains_key(&name) {
             return Err(Refusal::new(
                 "DBParameterGroupAlreadyExists",
                 format!("Parameter group {name} already exists"),
             ));
         }
-        world.groups.insert(name, group);
+        world.groups_mut(kind).insert(name, group);
         Ok(())
     })?;
     Ok(Some(Element::new("Result").child(shown)))
 }
 
-pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+pub(super) fn describe(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
     let page = Page::read(query)?;
-    let mut items: Vec<(String, Element)> = site
-        .look(|world| world.groups.values().map(|group| (group.name.clone(), shapes::group(site, group))).collect());
+    let made = |world: &World| {
+        let groups = world.groups_of(kind).values();
+        groups.map(|group| (group.name.clone(), shapes::group(site, kind, group))).collect()
+    };
+    let mut items: Vec<(String, Element)> = site.look(made);
     let majors: std::collections::BTreeSet<u32> = site.catalogue.versions().iter().map(|v| v.major).collect();
-    items.extend(majors.into_iter().map(|major| {
-        let (name, family) = (default_group(major), family(major));
-        let shown = shapes::group_named(site, &name, &family, &format!("Default parameter group for {family}"));
-        (name, shown)
-    }));
+    for (engine, major) in engines(kind).iter().flat_map(|engine| majors.iter().map(move |major| (engine, *major))) {
+        let (name, family) = (engine.default_group(major), engine.family(major));
+        let shown = shapes::group_named(site, kind, &name, &family, &format!("Default parameter group for {family}"));
+        items.push((name, shown));
+    }
     items.sort_by(|(a, _), (b, _)| a.cmp(b));
-    if let Some(name) = query.text("DBParameterGroupName").map(tail) {
+    if let Some(name) = query.text(kind.words().group_name).map(tail) {
         items.retain(|(known, _)| *known == name);
         if items.is_empty() {
             return Err(Refusal::no_group(&name));
         }
     }
-    Ok(Some(page.result("DBParameterGroups", items)))
+    Ok(Some(page.result(kind.words().group_list, items)))
 }
 
-pub(super) fn delete(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let name = tail(query.required("DBParameterGroupName")?);
+pub(super) fn delete(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let name = tail(query.required(kind.words().group_name)?);
     refuse_default(site, &name)?;
     site.change(|world| {
-        world.group(&name)?;
-        let user = world.instances.values().find(|instance| instance.group == name);
-        if let Some(user) = user {
+        world.group(kind, &name)?;
+        if let Some(user) = world.all(kind).values().find(|user| user.group == name) {
             return Err(Refusal::new(
                 "InvalidDBParameterGroupState",
                 format!("One or more database instances are still members of this parameter group {name}: {}", user.id),
             ));
         }
-        world.groups.remove(&name);
+        world.groups_mut(kind).remove(&name);
         Ok(None)
     })
 }
@@ -97,7 +110,7 @@ struct Change {
     is_static: bool,
 }
 
-pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+pub(super) fn modify(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
     let changes = |all: &[Parameter]| {
         let items = query.items("Parameters", "Parameter");
         if items.is_empty() || items.len() > MOST {
@@ -105,12 +118,12 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         }
         items.iter().map(|item| change_of(item, all, true)).collect::<Outcome<Vec<Change>>>()
     };
-    apply(site, query, |_, all| changes(all))
+    apply(site, query, kind, |_, all| changes(all))
 }
 
-pub(super) fn reset(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+pub(super) fn reset(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
     let everything = query.boolean("ResetAllParameters")?.unwrap_or(false);
-    apply(site, query, |group, all| {
+    apply(site, query, kind, |group, all| {
         if everything {
             let is_static = |name: &String| all.iter().any(|known| known.name == *name && known.is_static);
             let back = |name: &String| Change { name: name.clone(), value: None, is_static: is_static(name) };
@@ -174,13 +187,14 @@ fn check_value(name: &str, value: &str, known: Option<&Parameter>) -> Outcome<()
 fn apply(
     site: &Arc<Site>,
     query: &Query,
+    kind: Kind,
     decide: impl FnOnce(&ParameterGroup, &[Parameter]) -> Outcome<Vec<Change>>,
 ) -> Outcome<Option<Element>> {
-    let name = tail(query.required("DBParameterGroupName")?);
+    let name = tail(query.required(kind.words().group_name)?);
     refuse_default(site, &name)?;
-    let (changed, group, users) = site.change(|world: &mut World| {
-        let group = world.group_mut(&name)?;
-        let all = site.parameters(family_major(&group.family).unwrap_or_default());
+    let (changed, users) = site.change(|world: &mut World| {
+        let group = world.group_mut(kind, &name)?;
+        let all = site.parameters(major_of(&group.family));
         let changed = decide(group, &all)?;
         for change in &changed {
             match &change.value {
@@ -188,22 +202,22 @@ fn apply(
                 None => drop(group.parameters.remove(&change.name)),
             }
         }
-        let group = group.clone();
-        let waits = changed.iter().any(|change| change.is_static);
-        let mut users = Vec::new();
-        for instance in world.instances.values_mut().filter(|instance| instance.group == name) {
-            users.push(instance.resource.clone());
-            if waits {
-                instance.group_status = ApplyStatus::PendingReboot;
+        if changed.iter().any(|change| change.is_static) {
+            for user in world.all_mut(kind).values_mut().filter(|user| user.group == name) {
+                user.group_status = ApplyStatus::PendingReboot;
             }
         }
+        let users = world.all(kind).values().filter(|user| user.group == name);
+        let servers = users.flat_map(|user| world.servers_of(user));
+        // Only what changes now is set: a library list is none of it, so which libraries exist does not matter.
+        let users: Vec<(String, Settings)> = servers
+            .map(|server| (server.resource.clone(), settings(world.group_of(server).as_ref(), |_| true)))
+            .collect();
         let message = format!("Updated parameter group {name}");
         world.event(EventSource::ParameterGroup, &name, "configuration change", message);
-        Ok((changed, group, users))
+        Ok((changed, users))
     })?;
-    // Only these change now: a library list is none of them, so which libraries exist does not matter.
-    let fresh = settings(Some(&group), |_| true);
-    for resource in users {
+    for (resource, fresh) in users {
         site.fleet.with(&resource, |server| {
             for change in changed.iter().filter(|change| !change.is_static) {
                 match fresh.get(&change.name) {
@@ -214,17 +228,21 @@ fn apply(
         });
         site.settle_access(&resource);
     }
-    Ok(Some(Element::new("Result").text("DBParameterGroupName", name)))
+    Ok(Some(Element::new("Result").text(kind.words().group_name, name)))
 }
 
-pub(super) fn describe_parameters(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+fn major_of(family: &str) -> u32 {
+    Engine::of_family(family).map(|(_, major)| major).unwrap_or_default()
+}
+
+pub(super) fn describe_parameters(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
     let page = Page::read(query)?;
-    let name = tail(query.required("DBParameterGroupName")?);
-    let (major, set) = match default_group_major(&name).filter(|_| is_default_group(site, &name)) {
-        Some(major) => (major, BTreeMap::new()),
+    let name = tail(query.required(kind.words().group_name)?);
+    let (major, set) = match Engine::of_default_group(&name).filter(|_| is_default_group(site, &name)) {
+        Some((_, major)) => (major, BTreeMap::new()),
         None => site.look(|world| {
-            let group = world.group(&name)?;
-            Ok((family_major(&group.family).unwrap_or_default(), group.parameters.clone()))
+            let group = world.group(kind, &name)?;
+            Ok((major_of(&group.family), group.parameters.clone()))
         })?,
     };
     let mut all: Vec<Parameter> = site.parameters(major).to_vec();

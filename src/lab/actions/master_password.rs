@@ -106,27 +106,27 @@ impl Management {
     }
 
     /// Writes it down; gives the secret whose rotation begins.
-    pub(super) fn apply(&self, world: &mut World, id: &str) -> Outcome<Option<String>> {
+    pub(super) fn apply(&self, world: &mut World, of: &Instance) -> Outcome<Option<String>> {
         match self {
             Self::Keep => Ok(None),
             Self::Begin(made) => {
                 let (secret, master, _) = &**made;
-                world.instance_mut(id)?.master_secret = Some(master.clone());
+                world.database_mut(of.kind, &of.id)?.master_secret = Some(master.clone());
                 world.secrets.insert(secret.name.clone(), secret.clone());
                 Ok(None)
             }
             Self::End => {
-                let master = world.instance_mut(id)?.master_secret.take();
+                let master = world.database_mut(of.kind, &of.id)?.master_secret.take();
                 managed::forget(world, master.as_ref().map(|master| master.arn.as_str()));
                 Ok(None)
             }
             Self::Rotate { token } => {
-                let Some(master) = &mut world.instance_mut(id)?.master_secret else { return Ok(None) };
+                let Some(master) = &mut world.database_mut(of.kind, &of.id)?.master_secret else { return Ok(None) };
                 master.rotating = true;
                 let arn = master.arn.clone();
                 let secret = world.secrets.values_mut().find(|secret| secret.arn == arn);
                 let Some(secret) = secret.filter(|secret| secret.unfinished().is_none()) else {
-                    let message = format!("The master user secret of {id} is being rotated.");
+                    let message = format!("The master user secret of {} is being rotated.", of.id);
                     return Err(Refusal::new("InvalidDBInstanceState", message));
                 };
                 let now = world.clock.seconds();

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{json::Members, query::Query, refusal::Outcome, site::Site, xml::Element};
+use super::{json::Members, kind::Kind, query::Query, refusal::Outcome, site::Site, xml::Element};
 
+mod cluster_shapes;
+mod clusters;
 mod engines;
 mod events;
 mod groups;
@@ -43,18 +45,18 @@ use Action::{Json, Query as Rds};
 /// Every action by its name. Names of both services do not clash.
 pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("CreateDBInstance", Rds(instances::create)),
-    ("DescribeDBInstances", Rds(instances::describe)),
-    ("ModifyDBInstance", Rds(instance_changes::modify)),
+    ("DescribeDBInstances", Rds(|site, query| instances::describe(site, query, Kind::Instance))),
+    ("ModifyDBInstance", Rds(|site, query| instance_changes::modify(site, query, Kind::Instance))),
     ("RebootDBInstance", Rds(instance_changes::reboot)),
-    ("StopDBInstance", Rds(instance_changes::stop)),
-    ("StartDBInstance", Rds(instance_changes::start)),
-    ("DeleteDBInstance", Rds(instance_changes::delete)),
+    ("StopDBInstance", Rds(|site, query| instance_changes::stop(site, query, Kind::Instance))),
+    ("StartDBInstance", Rds(|site, query| instance_changes::start(site, query, Kind::Instance))),
+    ("DeleteDBInstance", Rds(|site, query| instance_changes::delete(site, query, Kind::Instance))),
     ("RestoreDBInstanceFromDBSnapshot", Rds(instances::restore)),
-    ("CreateDBSnapshot", Rds(snapshots::create)),
-    ("DescribeDBSnapshots", Rds(snapshots::describe)),
+    ("CreateDBSnapshot", Rds(|site, query| snapshots::create(site, query, Kind::Instance))),
+    ("DescribeDBSnapshots", Rds(|site, query| snapshots::describe(site, query, Kind::Instance))),
     ("ModifyDBSnapshot", Rds(snapshots::modify)),
-    ("CopyDBSnapshot", Rds(snapshots::copy)),
-    ("DeleteDBSnapshot", Rds(snapshots::delete)),
+    ("CopyDBSnapshot", Rds(|site, query| snapshots::copy(site, query, Kind::Instance))),
+    ("DeleteDBSnapshot", Rds(|site, query| snapshots::delete(site, query, Kind::Instance))),
     ("DescribeDBEngineVersions", Rds(engines::describe_versions)),
     ("CreateDBProxy", Rds(proxies::create)),
     ("DescribeDBProxies", Rds(proxies::describe)),
@@ -68,12 +70,32 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("AddTagsToResource", Rds(tags::add)),
     ("RemoveTagsFromResource", Rds(tags::remove)),
     ("ListTagsForResource", Rds(tags::list)),
-    ("CreateDBParameterGroup", Rds(groups::create)),
-    ("DescribeDBParameterGroups", Rds(groups::describe)),
-    ("ModifyDBParameterGroup", Rds(groups::modify)),
-    ("ResetDBParameterGroup", Rds(groups::reset)),
-    ("DeleteDBParameterGroup", Rds(groups::delete)),
-    ("DescribeDBParameters", Rds(groups::describe_parameters)),
+    ("CreateDBParameterGroup", Rds(|site, query| groups::create(site, query, Kind::Instance))),
+    ("DescribeDBParameterGroups", Rds(|site, query| groups::describe(site, query, Kind::Instance))),
+    ("ModifyDBParameterGroup", Rds(|site, query| groups::modify(site, query, Kind::Instance))),
+    ("ResetDBParameterGroup", Rds(|site, query| groups::reset(site, query, Kind::Instance))),
+    ("DeleteDBParameterGroup", Rds(|site, query| groups::delete(site, query, Kind::Instance))),
+    ("DescribeDBParameters", Rds(|site, query| groups::describe_parameters(site, query, Kind::Instance))),
+    ("RestoreDBInstanceToPointInTime", Rds(instances::restore_to_time)),
+    ("CreateDBCluster", Rds(clusters::create)),
+    ("DescribeDBClusters", Rds(|site, query| instances::describe(site, query, Kind::Cluster))),
+    ("ModifyDBCluster", Rds(|site, query| instance_changes::modify(site, query, Kind::Cluster))),
+    ("StopDBCluster", Rds(|site, query| instance_changes::stop(site, query, Kind::Cluster))),
+    ("StartDBCluster", Rds(|site, query| instance_changes::start(site, query, Kind::Cluster))),
+    ("FailoverDBCluster", Rds(clusters::failover)),
+    ("DeleteDBCluster", Rds(|site, query| instance_changes::delete(site, query, Kind::Cluster))),
+    ("RestoreDBClusterFromSnapshot", Rds(clusters::restore)),
+    ("RestoreDBClusterToPointInTime", Rds(clusters::restore_to_time)),
+    ("CreateDBClusterSnapshot", Rds(|site, query| snapshots::create(site, query, Kind::Cluster))),
+    ("DescribeDBClusterSnapshots", Rds(|site, query| snapshots::describe(site, query, Kind::Cluster))),
+    ("CopyDBClusterSnapshot", Rds(|site, query| snapshots::copy(site, query, Kind::Cluster))),
+    ("DeleteDBClusterSnapshot", Rds(|site, query| snapshots::delete(site, query, Kind::Cluster))),
+    ("CreateDBClusterParameterGroup", Rds(|site, query| groups::create(site, query, Kind::Cluster))),
+    ("DescribeDBClusterParameterGroups", Rds(|site, query| groups::describe(site, query, Kind::Cluster))),
+    ("ModifyDBClusterParameterGroup", Rds(|site, query| groups::modify(site, query, Kind::Cluster))),
+    ("ResetDBClusterParameterGroup", Rds(|site, query| groups::reset(site, query, Kind::Cluster))),
+    ("DeleteDBClusterParameterGroup", Rds(|site, query| groups::delete(site, query, Kind::Cluster))),
+    ("DescribeDBClusterParameters", Rds(|site, query| groups::describe_parameters(site, query, Kind::Cluster))),
     ("CreateSecret", Json(secrets::create)),
     ("PutSecretValue", Json(secrets::put_value)),
     ("UpdateSecret", Json(secrets::update)),

@@ -1,4 +1,4 @@
-//! Snapshots: taken, described, upgraded, copied, deleted.
+//! Snapshots of instances and clusters: taken, described, upgraded, copied, deleted.
 
 use std::sync::Arc;
 
@@ -11,13 +11,15 @@ use super::{
     tags::tags_of,
 };
 use crate::lab::{
+    attributes::of_storage,
     instance::{Instance, InstanceStatus, Tags},
+    kind::Kind,
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
     snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
     work,
-    world::{EventSource, World, tail},
+    world::{World, tail},
     xml::Element,
 };
 
@@ -26,17 +28,14 @@ pub(super) fn id_of_new(query: &Query, parameter: &str) -> Outcome<Option<String
     query.text(parameter).map(|_| identifier(query, parameter, 255)).transpose()
 }
 
-/// A snapshot of an instance that is about to be taken.
+/// A snapshot of an instance or cluster that is about to be taken.
 pub(super) fn fresh(site: &Site, world: &World, id: &str, instance: &Instance) -> Outcome<Snapshot> {
-    if world.snapshots.contains_key(id) {
-        return Err(Refusal::new(
-            "DBSnapshotAlreadyExists",
-            format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists."),
-        ));
-    }
+    require_new(world, instance.kind, id)?;
     let now = site.clock.now_ms();
     tracing::debug!(region = site.region(), id, "a snapshot begins");
     Ok(Snapshot {
+        kind: instance.kind,
+        engine: instance.engine,
         id: id.to_owned(),
         folder: folder_name(id),
         instance: instance.id.clone(),
@@ -49,6 +48,7 @@ pub(super) fn fresh(site: &Site, world: &World, id: &str, instance: &Instance) -
         original_ms: now,
         instance_created_ms: instance.created_ms,
         storage_gb: instance.storage_gb,
+        attributes: of_storage(&instance.attributes),
         progress: 0,
         iam: instance.iam,
         source: None,
@@ -64,83 +64,110 @@ fn folder_name(id: &str) -> String {
     format!("{}-{}", &id[..id.len().min(80)], &random[..8])
 }
 
-pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let id = identifier(query, "DBSnapshotIdentifier", 255)?;
-    let (source, tags) = (query.required("DBInstanceIdentifier")?, tags_of(query)?);
+fn require_new(world: &World, kind: Kind, id: &str) -> Outcome<()> {
+    if !world.snapshots_of(kind).contains_key(id) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        kind.words().snapshot_exists,
+        format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists."),
+    ))
+}
+
+pub(super) fn create(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let words = kind.words();
+    let id = identifier(query, words.snapshot_id, 255)?;
+    let (source, tags) = (query.required(words.id)?, tags_of(query)?);
     let shown = site.change(|world| {
-        let instance = world.instance(source)?.clone();
-        if !instance.is_idle() {
-            return Err(Refusal::new(
-                "InvalidDBInstanceState",
-                format!(
-                    "Cannot create a snapshot because the database instance {} is not currently in the available state.",
-                    instance.id
-                ),
+        let database = world.database(kind, source)?.clone();
+        if database.cluster.is_some() {
+            return Err(Refusal::value(
+                "The specified instance is a member of a cluster and a snapshot cannot be created directly. Please use \
+                 the CreateDBClusterSnapshot API instead.",
             ));
         }
-        let mut snapshot = fresh(site, world, &id, &instance)?;
+        if !database.is_idle() {
+            let (what, id) = (kind.words().noun, &database.id);
+            return Err(Refusal::new(
+                words.state,
+                format!("Cannot create a snapshot because the {what} {id} is not currently in the available state."),
+            ));
+        }
+        let mut snapshot = fresh(site, world, &id, &database)?;
         snapshot.tags.add(tags);
-        snapshot.work = Some(SnapshotWork::Take { resource: instance.resource.clone() });
+        snapshot.work = Some(SnapshotWork::Take { resource: database.resource.clone() });
         let shown = shapes::snapshot(site, &snapshot, snapshot.status.text());
-        world.instance_mut(source)?.status = InstanceStatus::BackingUp;
-        world.snapshots.insert(id.clone(), snapshot);
-        world.event(EventSource::Snapshot, &id, "creation", "Creating manual snapshot");
+        world.database_mut(kind, source)?.status = InstanceStatus::BackingUp;
+        world.snapshots_mut(kind).insert(id.clone(), snapshot);
+        world.event(words.snapshot_source, &id, "creation", "Creating manual snapshot");
         Ok(shown)
     })?;
-    work::begin_snapshot(site, &id);
+    work::begin_snapshot(site, kind, &id);
     Ok(Some(Element::new("Result").child(shown)))
 }
 
-pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let page = Page::read(query)?;
-    let mut asked =
-        filters(query, &["db-instance-id", "db-snapshot-id", "dbi-resource-id", "snapshot-type", "engine"])?;
-    let parameters = [
-        ("DBInstanceIdentifier", "db-instance-id"),
-        ("DBSnapshotIdentifier", "db-snapshot-id"),
-        ("DbiResourceId", "dbi-resource-id"),
-        ("SnapshotType", "snapshot-type"),
-    ];
-    for (parameter, filter) in parameters {
+pub(super) fn describe(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let (page, words) = (Page::read(query)?, kind.words());
+    // What the filters are called, what they stand for, and the parameters that mean the same.
+    let known = match kind {
+        Kind::Instance => [
+            ("db-instance-id", words.id),
+            ("db-snapshot-id", words.snapshot_id),
+            ("dbi-resource-id", "DbiResourceId"),
+            ("snapshot-type", "SnapshotType"),
+            ("engine", ""),
+        ],
+        Kind::Cluster => [
+            ("db-cluster-id", words.id),
+            ("db-cluster-snapshot-id", words.snapshot_id),
+            ("db-cluster-resource-id", "DbClusterResourceId"),
+            ("snapshot-type", "SnapshotType"),
+            ("engine", ""),
+        ],
+    };
+    let mut asked = filters(query, &known.map(|(filter, _)| filter))?;
+    for (filter, parameter) in known {
         asked.extend(query.text(parameter).map(|value| (filter.to_owned(), vec![value.to_owned()])));
     }
     let fits = |snapshot: &Snapshot| {
         asked.iter().all(|(name, values)| {
-            values.iter().any(|value| match name.as_str() {
-                "db-instance-id" => tail(value) == snapshot.instance,
-                "db-snapshot-id" => tail(value) == snapshot.id,
-                "dbi-resource-id" => *value == snapshot.resource,
-                "snapshot-type" => value == "manual",
-                _ => value == "postgres",
+            let place = known.iter().position(|(filter, _)| filter == name);
+            values.iter().any(|value| match place {
+                Some(0) => tail(value) == snapshot.instance,
+                Some(1) => tail(value) == snapshot.id,
+                Some(2) => *value == snapshot.resource,
+                Some(3) => value == "manual",
+                _ => value == snapshot.engine.text(),
             })
         })
     };
     let found: Vec<Snapshot> = site.look(|world| {
-        if let Some(id) = query.text("DBSnapshotIdentifier") {
-            world.snapshot(id)?;
+        if let Some(id) = query.text(words.snapshot_id) {
+            world.snapshot(kind, id)?;
         }
-        Ok(world.snapshots.values().filter(|snapshot| fits(snapshot)).cloned().collect())
+        Ok(world.snapshots_of(kind).values().filter(|snapshot| fits(snapshot)).cloned().collect())
     })?;
     let items = found.iter().map(|found| (found.id.clone(), shapes::snapshot(site, found, found.status.text())));
-    Ok(Some(page.result("DBSnapshots", items.collect())))
+    Ok(Some(page.result(words.snapshot_list, items.collect())))
 }
 
-fn require_available(snapshot: &Snapshot) -> Outcome<()> {
+pub(super) fn require_available(snapshot: &Snapshot) -> Outcome<()> {
     if snapshot.status == SnapshotStatus::Available {
         return Ok(());
     }
     Err(Refusal::new(
-        "InvalidDBSnapshotState",
+        snapshot.kind.words().snapshot_state,
         format!("The snapshot {} is in the {} state.", snapshot.id, snapshot.status.text()),
     ))
 }
 
-/// Upgrades the snapshot. Without a version it changes nothing, as there are no option groups here.
+/// Upgrades the snapshot of an instance; those of clusters are upgraded when they are restored. Without a version it
+/// changes nothing, as there are no option groups here.
 pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
     let id = tail(query.required("DBSnapshotIdentifier")?);
     let (shown, begins) = site.change(|world| {
-        let in_use = is_in_use(world, &id);
-        let snapshot = world.snapshot_mut(&id)?;
+        let in_use = is_in_use(world, Kind::Instance, &id);
+        let snapshot = world.snapshot_mut(Kind::Instance, &id)?;
         require_available(snapshot)?;
         let to = query.text("EngineVersion").map(|text| upgrade_target(site, snapshot.version, text)).transpose()?;
         if let Some(to) = to {
@@ -156,56 +183,53 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         Ok((shapes::snapshot(site, snapshot, snapshot.status.text()), to.is_some()))
     })?;
     if begins {
-        work::begin_snapshot(site, &id);
+        work::begin_snapshot(site, Kind::Instance, &id);
     }
     Ok(Some(Element::new("Result").child(shown)))
 }
 
-pub(super) fn copy(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let source = tail(query.required("SourceDBSnapshotIdentifier")?);
-    let id = identifier(query, "TargetDBSnapshotIdentifier", 255)?;
+pub(super) fn copy(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let words = kind.words();
+    let source = tail(query.required(words.copy_from)?);
+    let id = identifier(query, words.copy_to, 255)?;
     let (copy_tags, tags) = (query.boolean("CopyTags")?.unwrap_or(false), tags_of(query)?);
     let shown = site.change(|world| {
-        let original = world.snapshot(&source)?.clone();
+        let original = world.snapshot(kind, &source)?.clone();
         require_available(&original)?;
-        if world.snapshots.contains_key(&id) {
-            return Err(Refusal::new(
-                "DBSnapshotAlreadyExists",
-                format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists."),
-            ));
-        }
+        require_new(world, kind, &id)?;
         let mut snapshot = Snapshot {
             id: id.clone(),
             folder: folder_name(&id),
             status: SnapshotStatus::Creating,
             created_ms: site.clock.now_ms(),
             progress: 0,
-            source: Some(site.arn("snapshot", &source)),
+            source: Some(site.arn(words.snapshot_arn, &source)),
             tags: if copy_tags { original.tags.clone() } else { Tags::default() },
             work: Some(SnapshotWork::Copy { source: source.clone() }),
             ..original
         };
         snapshot.tags.add(tags);
         let shown = shapes::snapshot(site, &snapshot, snapshot.status.text());
-        world.snapshots.insert(id.clone(), snapshot);
+        world.snapshots_mut(kind).insert(id.clone(), snapshot);
         Ok(shown)
     })?;
-    work::begin_snapshot(site, &id);
+    work::begin_snapshot(site, kind, &id);
     Ok(Some(Element::new("Result").child(shown)))
 }
 
-pub(super) fn delete(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
-    let id = tail(query.required("DBSnapshotIdentifier")?);
+pub(super) fn delete(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Option<Element>> {
+    let words = kind.words();
+    let id = tail(query.required(words.snapshot_id)?);
     let deleted = site.change(|world| {
-        let snapshot = world.snapshot(&id)?.clone();
+        let snapshot = world.snapshot(kind, &id)?.clone();
         if snapshot.status != SnapshotStatus::Failed {
             require_available(&snapshot)?;
         }
-        if is_in_use(world, &id) {
-            return Err(Refusal::new("InvalidDBSnapshotState", format!("The snapshot {id} is in use.")));
+        if is_in_use(world, kind, &id) {
+            return Err(Refusal::new(words.snapshot_state, format!("The snapshot {id} is in use.")));
         }
-        world.snapshots.remove(&id);
-        world.event(EventSource::Snapshot, &id, "deletion", "Deleted manual snapshot");
+        world.snapshots_mut(kind).remove(&id);
+        world.event(words.snapshot_source, &id, "deletion", "Deleted manual snapshot");
         Ok(snapshot)
     })?;
     let folder = site.snapshot_folder(&deleted.folder);

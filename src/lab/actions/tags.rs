@@ -1,10 +1,11 @@
-//! Tags of instances, snapshots and parameter groups. pgrun knows its own work by them.
+//! Tags of instances, clusters, their snapshots and parameter groups. pgrun knows its own work by them.
 
 use std::sync::Arc;
 
 use super::shapes::tag_list;
 use crate::lab::{
     instance::Tags,
+    kind::Kind,
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
@@ -33,35 +34,37 @@ pub(super) fn tags_of(query: &Query) -> Outcome<Tags> {
 /// What an ARN can name that bears tags.
 #[derive(Clone, Copy)]
 enum Bearer {
-    Instance,
-    Snapshot,
-    Group,
+    Database(Kind),
+    Snapshot(Kind),
+    Group(Kind),
 }
 
 impl Bearer {
     /// `arn:aws:rds:REGION:ACCOUNT:KIND:NAME`.
     fn of(arn: &str) -> Outcome<Self> {
-        match arn.split(':').nth(5) {
-            Some("db") => Ok(Self::Instance),
-            Some("snapshot") => Ok(Self::Snapshot),
-            Some("pg") => Ok(Self::Group),
-            _ => Err(Refusal::value(format!("Invalid resource name: {arn}"))),
-        }
+        let part = arn.split(':').nth(5);
+        let found = [Kind::Instance, Kind::Cluster].into_iter().find_map(|kind| match kind.words() {
+            words if part == Some(words.arn) => Some(Self::Database(kind)),
+            words if part == Some(words.snapshot_arn) => Some(Self::Snapshot(kind)),
+            words if part == Some(words.group_arn) => Some(Self::Group(kind)),
+            _ => None,
+        });
+        found.ok_or_else(|| Refusal::value(format!("Invalid resource name: {arn}")))
     }
 
     fn tags<'a>(self, world: &'a World, arn: &str) -> Outcome<&'a Tags> {
         match self {
-            Self::Instance => world.instance(arn).map(|found| &found.tags),
-            Self::Snapshot => world.snapshot(arn).map(|found| &found.tags),
-            Self::Group => world.group(arn).map(|found| &found.tags),
+            Self::Database(kind) => world.database(kind, arn).map(|found| &found.tags),
+            Self::Snapshot(kind) => world.snapshot(kind, arn).map(|found| &found.tags),
+            Self::Group(kind) => world.group(kind, arn).map(|found| &found.tags),
         }
     }
 
     fn tags_mut<'a>(self, world: &'a mut World, arn: &str) -> Outcome<&'a mut Tags> {
         match self {
-            Self::Instance => world.instance_mut(arn).map(|found| &mut found.tags),
-            Self::Snapshot => world.snapshot_mut(arn).map(|found| &mut found.tags),
-            Self::Group => world.group_mut(arn).map(|found| &mut found.tags),
+            Self::Database(kind) => world.database_mut(kind, arn).map(|found| &mut found.tags),
+            Self::Snapshot(kind) => world.snapshot_mut(kind, arn).map(|found| &mut found.tags),
+            Self::Group(kind) => world.group_mut(kind, arn).map(|found| &mut found.tags),
         }
     }
 }

@@ -55,6 +55,8 @@ impl Upgrade<'_> {
         let mut options = self.options.clone();
         // The library is made for one version, and `pg_upgrade` works as the superuser.
         (options.library, options.tls) = (None, None);
+        // A copy may have slots whose original allows them no longer, and would not start with them.
+        options.settings.insert("wal_level".into(), "logical".into());
         for name in ["max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction"] {
             options.settings.insert(name.into(), "1000".into());
         }

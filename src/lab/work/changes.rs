@@ -1,18 +1,23 @@
-//! What `ModifyDBInstance` changes, one after the other: attributes, the master's password, the version, the name.
+//! What `ModifyDBInstance` and `ModifyDBCluster` change, one after the other: attributes, the master's password, the
+//! version, the name.
 
 use std::{fs, path::Path, sync::Arc};
 
-use super::instances::{is_master, note, put, raise, show, take};
+use super::{
+    clusters,
+    instances::{is_master, note, put, raise, show, take},
+};
 use crate::{
     base::{Code, Result},
     fail,
     lab::{
         disk,
         instance::{ApplyStatus, Changes, Instance, InstanceStatus, Work},
+        kind::Kind,
         master,
         postgres::{Process, ServerUser, Shutdown, Upgrade, Version},
         site::Site,
-        world::EventSource,
+        world::World,
     },
 };
 
@@ -25,7 +30,7 @@ pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
     }
     attributes(site, resource, &changes).await?;
     if let Some(version) = changes.version {
-        upgrade(site, resource, version).await?;
+        upgrade(site, resource, version, &changes).await?;
     }
     if let Some(new) = &changes.rename {
         rename(site, resource, new).await?;
@@ -57,9 +62,11 @@ fn begin(site: &Site, resource: &str) -> Option<Changes> {
     begun
 }
 
-/// The changes that need nothing but to be written down.
+/// The changes that need nothing but to be written down. A group that comes with an upgrade is one for the new version:
+/// it takes effect when the upgrade succeeds.
 fn attributes_of(changes: &Changes) -> Changes {
-    Changes { verifier: None, version: None, rename: None, ..changes.clone() }
+    let group = changes.group.clone().filter(|_| changes.version.is_none());
+    Changes { verifier: None, version: None, rename: None, group, member_group: None, ..changes.clone() }
 }
 
 fn instance(site: &Site, resource: &str) -> Result<Instance> {
@@ -71,12 +78,21 @@ async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
     show(site, resource, InstanceStatus::ResettingMasterCredentials);
     let instance = instance(site, resource)?;
     site.dwell(&instance.id).await;
-    let server = match take(site, resource).await {
+    // Of a cluster the writer's; where it has no instance its storage is served for this moment only.
+    let at = site.look(|world| world.servers_of(&instance).first().map(|server| server.resource.clone()));
+    let server = match &at {
+        Some(at) => take(site, at).await,
+        None => None,
+    };
+    let server = match server {
         Some(server) => server,
         None => raise(site, &instance).await?,
     };
     let done = master::reset(&server, &instance.master, verifier).await;
-    put(site, resource, server);
+    match at {
+        Some(at) => put(site, &at, server),
+        None => server.stop(Shutdown::Fast).await?,
+    }
     done?;
     note(site, resource, "configuration change", "Reset master credentials", |_| {});
     Ok(())
@@ -102,6 +118,7 @@ async fn attributes(site: &Site, resource: &str, changes: &Changes) -> Result<()
         if let Some(days) = plain.retention_days {
             instance.retention_days = days;
         }
+        instance.attributes.extend(plain.attributes);
         // Another group takes effect with the next start, its dynamic parameters too. An upgrade is such a start.
         if let Some(group) = plain.group.filter(|group| *group != instance.group) {
             instance.group = group;
@@ -112,7 +129,7 @@ async fn attributes(site: &Site, resource: &str, changes: &Changes) -> Result<()
 }
 
 /// Upgrades in place. A major upgrade works on a copy; when it fails the instance goes on at its version.
-async fn upgrade(site: &Site, resource: &str, to: Version) -> Result<()> {
+async fn upgrade(site: &Site, resource: &str, to: Version, changes: &Changes) -> Result<()> {
     let old = instance(site, resource)?;
     if old.version == to {
         return Ok(());
@@ -120,20 +137,29 @@ async fn upgrade(site: &Site, resource: &str, to: Version) -> Result<()> {
     show(site, resource, InstanceStatus::Upgrading);
     site.dwell(&old.id).await;
     let folder = site.instance_folder(&old);
-    if let Some(server) = take(site, resource).await {
+    let is_cluster = old.kind == Kind::Cluster;
+    if is_cluster {
+        clusters::down(site, resource).await?;
+    } else if let Some(server) = take(site, resource).await {
         server.stop(Shutdown::Fast).await?;
     }
-    let done = if old.version.major == to.major { Ok(()) } else { major_upgrade(site, &old, &folder, to).await };
+    let group = changes.group.clone().unwrap_or_else(|| old.group.clone());
+    let next = Instance { group: group.clone(), ..old.clone() };
+    let done = if old.version.major == to.major { Ok(()) } else { major_upgrade(site, &next, &folder, to, true).await };
     if let Err(error) = &done {
         let message = format!("Database cluster major version upgrade failed: {error}");
         note(site, resource, "notification", &message, |_| {});
     } else {
         let message = format!("Database upgraded from {} to {to}", old.version);
         note(site, resource, "maintenance", &message, |instance| {
-            instance.version = to;
+            (instance.version, instance.group) = (to, group);
             instance.group_status = ApplyStatus::InSync;
         });
+        site.record(|world| upgrade_members(world, &old, to, changes.member_group.as_deref()));
         disk::remove_folder(&folder.join("data.old"))?;
+    }
+    if is_cluster {
+        return clusters::up(site, resource).await;
     }
     let server = raise(site, &instance(site, resource)?).await?;
     is_master(site, resource, master::renew(&server, &old.master).await?);
@@ -141,7 +167,23 @@ async fn upgrade(site: &Site, resource: &str, to: Version) -> Result<()> {
     Ok(())
 }
 
-async fn major_upgrade(site: &Site, old: &Instance, folder: &Path, to: Version) -> Result<()> {
+/// The instances of a cluster have its version; a group for the old one is of no use to them.
+fn upgrade_members(world: &mut World, cluster: &Instance, to: Version, group: Option<&str>) {
+    for member in world.instances.values_mut().filter(|member| member.cluster.as_ref() == Some(&cluster.resource)) {
+        member.version = to;
+        if to.major != cluster.version.major {
+            member.group = group.map_or_else(|| member.engine.default_group(to.major), str::to_owned);
+        }
+    }
+}
+
+pub(super) async fn major_upgrade(
+    site: &Site,
+    old: &Instance,
+    folder: &Path,
+    to: Version,
+    refuse_slots: bool,
+) -> Result<()> {
     if repair(folder)? == Some(to.major) {
         return Ok(());
     }
@@ -152,7 +194,7 @@ async fn major_upgrade(site: &Site, old: &Instance, folder: &Path, to: Version) 
     let data = folder.join("data");
     let spoil = site.fails_upgrade(&old.id);
     let upgrade =
-        Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots: true, spoil };
+        Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots, spoil };
     let done = upgrade.run().await;
     keep_logs(&work, &folder.join("log/error"), site.user.as_ref())?;
     if done.is_ok() {
@@ -201,14 +243,15 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
     site.dwell(&old.id).await;
     site.record(|world| {
         // A request that came first may have taken the name since.
-        if world.instances.contains_key(new) {
-            let message = format!("The DB instance cannot be renamed: {new} exists");
-            world.event(EventSource::Instance, &old.id, "notification", message);
-        } else if let Some(mut instance) = world.instances.remove(&old.id) {
-            new.clone_into(&mut instance.id);
-            world.instances.insert(new.to_owned(), instance);
+        let source = old.kind.words().source;
+        if world.all(old.kind).contains_key(new) {
+            let message = format!("The {} cannot be renamed: {new} exists", old.kind.words().noun);
+            world.event(source, &old.id, "notification", message);
+        } else if let Some(mut database) = world.all_mut(old.kind).remove(&old.id) {
+            new.clone_into(&mut database.id);
+            world.all_mut(old.kind).insert(new.to_owned(), database);
             let message = format!("Renamed instance from {} to {new}", old.id);
-            world.event(EventSource::Instance, new, "notification", message);
+            world.event(source, new, "notification", message);
         }
     });
     // Its certificate is for its name.

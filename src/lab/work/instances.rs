@@ -3,29 +3,33 @@
 
 use std::sync::Arc;
 
-use super::changes;
+use super::{changes, clusters, copies};
 use crate::{
     base::{Error, Result, poll},
     lab::{
-        disk,
+        aurora, disk,
         instance::{ApplyStatus, Instance, InstanceStatus, Work},
+        kind::Kind,
         managed, master,
-        postgres::{Server, Shutdown, copy_tree},
+        postgres::{Installation, Server, ServerOptions, Shutdown},
         site::Site,
         snapshot::SnapshotStatus,
-        world::{EventSource, World},
+        world::World,
     },
 };
 
-/// Does the work that the state holds for an instance. What goes wrong becomes its status and an event.
+/// Does the work that the state holds for an instance or a cluster. What goes wrong becomes its status and an event.
 pub(super) async fn run(site: &Arc<Site>, resource: &str) {
     let Some(instance) = site.look(|world| world.resource(resource).cloned()) else { return };
     let Some(work) = instance.work.clone() else { return };
     let (done, failed) = match work {
+        work if instance.kind == Kind::Cluster => clusters::run(site, &instance, work).await,
         Work::Create { verifier, database } => {
             (create(site, &instance, &verifier, database.as_deref()).await, InstanceStatus::Failed)
         }
         Work::Restore { snapshot } => (restore(site, &instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
+        Work::Clone { source } => (clone(site, &instance, &source).await, InstanceStatus::IncompatibleRestore),
+        Work::Join => (clusters::join(site, resource).await, InstanceStatus::IncompatibleParameters),
         Work::Backup => {
             first_backup(site, resource).await;
             return;
@@ -37,10 +41,13 @@ pub(super) async fn run(site: &Arc<Site>, resource: &str) {
         Work::Reboot => (reboot(site, &instance).await, InstanceStatus::IncompatibleParameters),
         Work::Stop { snapshot } => (stop(site, &instance, snapshot.as_deref()).await, InstanceStatus::Available),
         Work::Start => (start(site, &instance).await, InstanceStatus::IncompatibleParameters),
+        // Of clusters only.
+        Work::Failover { .. } => return,
     };
     if let Err(error) = done {
         // What was to go on and has no server does not go on.
-        let gone = failed == InstanceStatus::Available && site.fleet.view(resource).is_none();
+        let serves = instance.kind == Kind::Cluster || site.fleet.view(resource).is_some();
+        let gone = failed == InstanceStatus::Available && !serves;
         fail(site, resource, if gone { InstanceStatus::Failed } else { failed }, &error);
     }
 }
@@ -52,8 +59,8 @@ pub(super) fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &
         let Some(instance) = world.resource_mut(resource) else { return };
         instance.status = status;
         instance.work = None;
-        let id = instance.id.clone();
-        world.event(EventSource::Instance, &id, "failure", format!("{}: {error}", status.text()));
+        let (id, source) = (instance.id.clone(), instance.kind.words().source);
+        world.event(source, &id, "failure", format!("{}: {error}", status.text()));
     });
 }
 
@@ -62,8 +69,8 @@ pub(super) fn note(site: &Site, resource: &str, category: &str, message: &str, c
     site.record(|world| {
         let Some(instance) = world.resource_mut(resource) else { return };
         change(instance);
-        let id = instance.id.clone();
-        world.event(EventSource::Instance, &id, category, message);
+        let (id, source) = (instance.id.clone(), instance.kind.words().source);
+        world.event(source, &id, category, message);
     });
 }
 
@@ -76,11 +83,25 @@ pub(super) fn show(site: &Site, resource: &str, status: InstanceStatus) {
     });
 }
 
-/// Starts the cluster in the instance's folder with the version and the parameters it has now.
+/// How the server of an instance is started, also in a cluster.
+pub(super) async fn options_of(site: &Site, installation: &Installation, instance: &Instance) -> ServerOptions {
+    let mut options = site.server_options(installation, instance).await;
+    clusters::provide_options(site, instance, &mut options);
+    options
+}
+
+/// Starts the server over the instance's folder with the version and the parameters it has now.
 pub(super) async fn raise(site: &Site, instance: &Instance) -> Result<Server> {
     let installation = site.obtain(instance.version).await?;
-    let options = site.server_options(&installation, instance).await;
-    Server::open(&installation, &site.instance_folder(instance), options).await
+    let options = options_of(site, &installation, instance).await;
+    let folder = site.instance_folder(instance);
+    let server = Server::open(&installation, &folder, options).await?;
+    let cluster = instance.cluster.as_deref().filter(|_| !clusters::is_standby(&folder));
+    let lsn = site.look(|world| cluster.and_then(|cluster| world.resource(cluster)?.start_lsn.clone()));
+    if let Some(lsn) = lsn {
+        aurora::provide(&server, &lsn).await?;
+    }
+    Ok(server)
 }
 
 /// Takes the server out of the fleet, waiting for the watch if it has it in hand.
@@ -98,6 +119,13 @@ pub(super) fn put(site: &Site, resource: &str, server: Server) {
             instance.port = Some(port);
         }
     });
+    let cluster = site.look(|world| {
+        let member = world.resource(resource).filter(|member| world.is_writer(member))?;
+        member.cluster.clone()
+    });
+    if let Some(cluster) = cluster {
+        clusters::follow(site, &cluster, port);
+    }
 }
 
 async fn create(site: &Site, instance: &Instance, verifier: &str, database: Option<&str>) -> Result<()> {
@@ -155,59 +183,59 @@ async fn first_backup(site: &Site, resource: &str) {
 /// which wrote it before; then its log comes along.
 async fn restore(site: &Site, instance: &Instance, snapshot: &str) -> Result<()> {
     let snapshot = site
-        .look(|world| world.snapshot(snapshot).cloned())
+        .look(|world| world.snapshot(Kind::Instance, snapshot).cloned())
         .map_err(|refusal| crate::fail!(crate::base::Code::LabFailed, "the snapshot went away: {}", refusal.message))?;
-    let (folder, source) = (site.instance_folder(instance), site.snapshot_folder(&snapshot.folder));
-    disk::remove_folder(&folder)?;
-    disk::make_folder(&folder, 0o700)?;
-    disk::give_to(&folder, site.user.as_ref())?;
-    copy_tree(&source.join("data"), &folder.join("data")).await?;
-    if source.join("log").is_dir() {
-        copy_tree(&source.join("log"), &folder.join("log")).await?;
-    }
+    copies::of_snapshot(site, &snapshot, site.instance_folder(instance)).await?;
+    is_restored(site, instance, &format!("Restored from snapshot {}", snapshot.id)).await
+}
+
+async fn clone(site: &Site, instance: &Instance, source: &str) -> Result<()> {
+    copies::of_database(site, source, site.instance_folder(instance)).await?;
+    is_restored(site, instance, "Restored to the latest restorable time").await
+}
+
+async fn is_restored(site: &Site, instance: &Instance, message: &str) -> Result<()> {
     site.dwell(&instance.id).await;
     let server = raise(site, instance).await?;
     is_master(site, &instance.resource, master::renew(&server, &instance.master).await?);
-    let message = format!("Restored from snapshot {}", snapshot.id);
-    is_new(site, &instance.resource, server, "restoration", &message);
+    is_new(site, &instance.resource, server, "restoration", message);
     first_backup(site, &instance.resource).await;
     Ok(())
 }
 
-/// Waits for the snapshot that a deletion or a stop asked for; false when it failed.
-async fn snapshot_taken(site: &Arc<Site>, id: &str) -> Result<bool> {
-    let (site, id) = (site.clone(), id.to_owned());
-    poll::until("the last snapshot", poll::Patience::ms(50, 3_600_000), async move || {
-        let status = site.look(|world| world.snapshot(&id).map(|snapshot| snapshot.status));
+/// Waits for the snapshot that a deletion or a stop asked for; fails when it failed.
+pub(super) async fn last_snapshot(site: &Arc<Site>, kind: Kind, id: Option<&str>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
+    let (here, own) = (site.clone(), id.to_owned());
+    let taken = poll::until("the last snapshot", poll::Patience::ms(50, 3_600_000), async move || {
+        let status = here.look(|world| world.snapshot(kind, &own).map(|snapshot| snapshot.status));
         Ok(match status {
             Ok(SnapshotStatus::Creating) => poll::Seen::NotYet("creating".into()),
             Ok(status) => poll::Seen::Ready(status == SnapshotStatus::Available),
             Err(_) => poll::Seen::Ready(false),
         })
-    })
-    .await
-}
-
-async fn last_snapshot(site: &Arc<Site>, id: Option<&str>) -> Result<()> {
-    match id {
-        Some(id) if !snapshot_taken(site, id).await? => {
-            Err(crate::fail!(crate::base::Code::LabFailed, "the snapshot {id} could not be taken"))
-        }
-        _ => Ok(()),
+    });
+    match taken.await? {
+        true => Ok(()),
+        false => Err(crate::fail!(crate::base::Code::LabFailed, "the snapshot {id} could not be taken")),
     }
 }
 
 async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&str>) -> Result<()> {
-    last_snapshot(site, final_snapshot).await?;
+    last_snapshot(site, Kind::Instance, final_snapshot).await?;
     site.dwell(&instance.id).await;
-    if let Some(server) = take(site, &instance.resource).await {
-        server.stop(Shutdown::Fast).await?;
+    if instance.cluster.is_some() {
+        clusters::leave(site, instance).await?;
+    } else {
+        if let Some(server) = take(site, &instance.resource).await {
+            server.stop(Shutdown::Fast).await?;
+        }
+        disk::remove_folder(&site.instance_folder(instance))?;
     }
-    disk::remove_folder(&site.instance_folder(instance))?;
     site.record(|world: &mut World| {
         world.instances.retain(|_, known| known.resource != instance.resource);
         managed::forget(world, instance.master_secret.as_ref().map(|master| master.arn.as_str()));
-        world.event(EventSource::Instance, &instance.id, "deletion", "DB instance deleted");
+        world.event(instance.kind.words().source, &instance.id, "deletion", "DB instance deleted");
     });
     Ok(())
 }
@@ -234,11 +262,17 @@ async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()>
         instance.status = InstanceStatus::Available;
         instance.work = None;
     });
+    site.record(|world| {
+        let cluster = instance.cluster.as_deref().filter(|_| world.is_writer(instance));
+        if let Some(cluster) = cluster.and_then(|cluster| world.resource_mut(cluster)) {
+            cluster.group_status = ApplyStatus::InSync;
+        }
+    });
     Ok(())
 }
 
 async fn stop(site: &Arc<Site>, instance: &Instance, snapshot: Option<&str>) -> Result<()> {
-    last_snapshot(site, snapshot).await?;
+    last_snapshot(site, Kind::Instance, snapshot).await?;
     site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;

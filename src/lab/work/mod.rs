@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
-use super::site::Site;
+use super::{kind::Kind, site::Site};
 
 mod changes;
+mod clusters;
+mod copies;
 mod instances;
 mod proxies;
 mod rotations;
@@ -19,8 +21,8 @@ pub(super) use proxies::begin_proxy;
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;
 
-/// Begins what the state says is to be done with an instance.
-pub(super) fn begin_instance(site: &Arc<Site>, resource: &str) {
+/// Begins what the state says is to be done with an instance or a cluster.
+pub(super) fn begin(site: &Arc<Site>, resource: &str) {
     let (site, resource) = (site.clone(), resource.to_owned());
     site.clone().spawn(async move { instances::run(&site, &resource).await });
 }
@@ -32,7 +34,7 @@ pub(super) fn begin_rotation(site: &Arc<Site>, arn: &str) {
 }
 
 /// Begins what the state says is to be done with a snapshot.
-pub(super) fn begin_snapshot(site: &Arc<Site>, id: &str) {
+pub(super) fn begin_snapshot(site: &Arc<Site>, kind: Kind, id: &str) {
     let (site, id) = (site.clone(), id.to_owned());
-    site.clone().spawn(async move { snapshots::run(&site, &id).await });
+    site.clone().spawn(async move { snapshots::run(&site, kind, &id).await });
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::copies;
 use crate::{
-    base::{Code, Error, Result, clock, poll},
+    base::{Code, Error, Result, clock},
     fail,
     lab::{
         disk,
         instance::InstanceStatus,
+        kind::Kind,
         options::SlotsInSnapshot,
-        postgres::{Process, ServerOptions, Upgrade, Version, copy_frozen, copy_tree},
+        postgres::{ServerOptions, Upgrade, Version},
         site::{SUPERUSER, Site},
         snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
         world::EventSource,
@@ -17,24 +19,24 @@ use crate::{
 };
 
 /// Does the work that the state holds for a snapshot.
-pub(super) async fn run(site: &Arc<Site>, id: &str) {
-    let Ok(snapshot) = site.look(|world| world.snapshot(id).cloned()) else { return };
+pub(super) async fn run(site: &Arc<Site>, kind: Kind, id: &str) {
+    let Ok(snapshot) = site.look(|world| world.snapshot(kind, id).cloned()) else { return };
     match snapshot.work.clone() {
         Some(SnapshotWork::Take { resource }) => {
             let done = take(site, &snapshot, &resource).await;
             site.record(|world| {
-                // The instance goes on, whatever became of the copy; one that is being deleted stays so.
+                // What was copied goes on, whatever became of the copy; one that is being deleted stays so.
                 if let Some(instance) = world.resource_mut(&resource)
                     && instance.status == InstanceStatus::BackingUp
                 {
                     instance.status = InstanceStatus::Available;
                 }
             });
-            settle(site, id, done, "Manual snapshot created");
+            settle(site, kind, id, done, "Manual snapshot created");
         }
         Some(SnapshotWork::Copy { source }) => {
             let done = copy(site, &snapshot, &source).await;
-            settle(site, id, done, "Snapshot copied");
+            settle(site, kind, id, done, "Snapshot copied");
         }
         Some(SnapshotWork::Upgrade { to }) => upgrade(site, &snapshot, to).await,
         None => {}
@@ -42,69 +44,32 @@ pub(super) async fn run(site: &Arc<Site>, id: &str) {
 }
 
 /// A snapshot that was to be made is there, or has failed.
-fn settle(site: &Site, id: &str, done: Result<()>, message: &str) {
+fn settle(site: &Site, kind: Kind, id: &str, done: Result<()>, message: &str) {
     site.record(|world| {
-        let Ok(snapshot) = world.snapshot_mut(id) else { return };
+        let source = kind.words().snapshot_source;
+        let Ok(snapshot) = world.snapshot_mut(kind, id) else { return };
         snapshot.work = None;
         let (status, progress) =
             if done.is_ok() { (SnapshotStatus::Available, 100) } else { (SnapshotStatus::Failed, 0) };
         (snapshot.status, snapshot.progress) = (status, progress);
         match done {
-            Ok(()) => world.event(EventSource::Snapshot, id, "creation", message),
-            Err(error) => world.event(EventSource::Snapshot, id, "failure", error.to_string()),
+            Ok(()) => world.event(source, id, "creation", message),
+            Err(error) => world.event(source, id, "failure", error.to_string()),
         }
     });
 }
 
 /// Freezes a running server; a stopped one is only copied.
 async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
-    let instance = site.look(|world| world.resource(resource).cloned());
-    let instance = instance.ok_or_else(|| fail!(Code::LabFailed, "the instance of the snapshot went away"))?;
-    let target = fresh_folder(site, &snapshot.folder)?;
     site.dwell(&snapshot.id).await;
-    // Held, so that the watch does not start a server in the middle of the copy of an ended one.
-    let _tending = site.tending.lock().await;
-    if let Some((process, data)) = site.fleet.view(resource)
-        && process.is_alive()
-    {
-        let stood = copy_frozen(&process, &data, &target.join("data")).await?;
-        let ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(snapshot = snapshot.id, ms, "the server stood still");
-    } else {
-        let data = site.instance_folder(&instance).join("data");
-        let works_in = data.clone();
-        // The backends of a killed postmaster write until they notice.
-        let ended = poll::until("the server to have ended", poll::Patience::ms(50, 30_000), async move || {
-            let left = Process::all_in(&works_in).unwrap_or_default().len();
-            Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
-        });
-        ended.await?;
-        copy_tree(&data, &target.join("data")).await?;
-        disk::remove_file(&target.join("data/postmaster.pid"))?;
-    }
-    Ok(())
+    copies::of_database(site, resource, site.snapshot_folder(&snapshot.folder)).await
 }
 
 async fn copy(site: &Site, snapshot: &Snapshot, source: &str) -> Result<()> {
-    let source = site.look(|world| world.snapshot(source).cloned());
+    let source = site.look(|world| world.snapshot(snapshot.kind, source).cloned());
     let source = source.map_err(|refusal| fail!(Code::LabFailed, "{}", refusal.message))?;
-    let target = fresh_folder(site, &snapshot.folder)?;
     site.dwell(&snapshot.id).await;
-    let from = site.snapshot_folder(&source.folder);
-    for part in ["data", "log"] {
-        if from.join(part).is_dir() {
-            copy_tree(&from.join(part), &target.join(part)).await?;
-        }
-    }
-    Ok(())
-}
-
-fn fresh_folder(site: &Site, name: &str) -> Result<std::path::PathBuf> {
-    let folder = site.snapshot_folder(name);
-    disk::remove_folder(&folder)?;
-    disk::make_folder(&folder, 0o700)?;
-    disk::give_to(&folder, site.user.as_ref())?;
-    Ok(folder)
+    copies::of_snapshot(site, &source, site.snapshot_folder(&snapshot.folder)).await
 }
 
 /// Upgrades a copy and takes it in the place of the original when it is proved to work; else nothing has changed,
@@ -118,7 +83,7 @@ async fn upgrade(site: &Site, snapshot: &Snapshot, to: Version) {
     match done {
         Ok(()) => {
             site.record(|world| {
-                let Ok(known) = world.snapshot_mut(&snapshot.id) else { return };
+                let Ok(known) = world.snapshot_mut(snapshot.kind, &snapshot.id) else { return };
                 (known.status, known.work, known.version) = (SnapshotStatus::Available, None, to);
                 known.folder.clone_from(&next);
                 let message = format!("Upgraded from {} to {to}", snapshot.version);
@@ -148,7 +113,7 @@ async fn upgrade_copy(site: &Site, snapshot: &Snapshot, to: Version, work: &std:
 fn refused(site: &Site, snapshot: &Snapshot, to: Version, error: &Error) {
     tracing::warn!(snapshot = snapshot.id, %error, "an upgrade failed");
     site.record(|world| {
-        let Ok(known) = world.snapshot_mut(&snapshot.id) else { return };
+        let Ok(known) = world.snapshot_mut(snapshot.kind, &snapshot.id) else { return };
         (known.status, known.work) = (SnapshotStatus::Available, None);
         let message = format!("Upgrade to {to} failed, the snapshot is back at {}: {error}", snapshot.version);
         world.event(EventSource::Snapshot, &snapshot.id, "failure", message);

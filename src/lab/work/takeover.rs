@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    begin_instance, begin_proxy, begin_snapshot, changes,
-    instances::{note, put, raise, show},
+    begin, begin_proxy, begin_snapshot, changes,
+    instances::{note, options_of, put, raise, show},
     rotations,
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     lab::{
         disk,
         instance::{Instance, InstanceStatus, Work},
+        kind::Kind,
         postgres::{Process, Server},
         site::Site,
     },
@@ -23,15 +24,22 @@ use crate::{
 /// Brings everything into the state that the file describes. Instances that do not come up show it in their status.
 pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
     clean(site)?;
-    let instances: Vec<Instance> = site.look(|world| world.instances.values().cloned().collect());
-    join_all(instances.iter().map(|instance| bring_up(site, instance))).await;
-    for instance in instances.iter().filter(|instance| instance.work.is_some()) {
-        begin_instance(site, &instance.resource);
+    let (databases, snapshots) = site.look(|world| {
+        let snapshots = world.snapshots.values().chain(world.cluster_snapshots.values());
+        let under_way = snapshots.filter(|snapshot| snapshot.work.is_some());
+        let under_way: Vec<_> = under_way.map(|snapshot| (snapshot.kind, snapshot.id.clone())).collect();
+        (world.databases().cloned().collect::<Vec<Instance>>(), under_way)
+    });
+    for cluster in databases.iter().filter(|database| database.kind == Kind::Cluster) {
+        put_in_order(site, cluster);
     }
-    let snapshots: Vec<String> =
-        site.look(|world| world.snapshots.values().filter(|s| s.work.is_some()).map(|s| s.id.clone()).collect());
-    for id in snapshots {
-        begin_snapshot(site, &id);
+    let instances = databases.iter().filter(|database| database.kind == Kind::Instance);
+    join_all(instances.map(|instance| bring_up(site, instance))).await;
+    for database in databases.iter().filter(|database| database.work.is_some()) {
+        begin(site, &database.resource);
+    }
+    for (kind, id) in snapshots {
+        begin_snapshot(site, kind, &id);
     }
     rotations::take_up(site);
     site.spawn(rotations::keep(site.clone()));
@@ -44,8 +52,9 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
 /// Removes folders that the state does not know, and ends what runs in them.
 fn clean(site: &Site) -> Result<()> {
     let known = site.look(|world| {
-        let instances: BTreeSet<String> = world.instances.values().map(|found| found.folder.clone()).collect();
-        let snapshots: BTreeSet<String> = world.snapshots.values().map(|found| found.folder.clone()).collect();
+        let instances: BTreeSet<String> = world.databases().map(|found| found.folder.clone()).collect();
+        let snapshots: BTreeSet<String> =
+            world.snapshots.values().chain(world.cluster_snapshots.values()).map(|s| s.folder.clone()).collect();
         [("instances", instances), ("snapshots", snapshots)]
     });
     for (parent, known) in known {
@@ -71,11 +80,24 @@ pub(in crate::lab) fn end_servers(folder: &Path) -> usize {
     found.len()
 }
 
+/// The storage of a cluster has no server of its own but while it is made: such a one is ended, and an upgrade that was
+/// cut off is put in order. Its instances are brought up by themselves.
+fn put_in_order(site: &Arc<Site>, cluster: &Instance) {
+    let folder = site.instance_folder(cluster);
+    let served = site.look(|world| world.writer(&cluster.resource).is_some());
+    if !served || matches!(cluster.work, Some(Work::Create { .. } | Work::Restore { .. } | Work::Clone { .. })) {
+        end_servers(&folder);
+    }
+    if let Err(error) = changes::repair(&folder) {
+        tracing::warn!(%error, "an upgrade that was cut off cannot be repaired");
+    }
+}
+
 async fn bring_up(site: &Arc<Site>, instance: &Instance) {
     let folder = site.instance_folder(instance);
     match &instance.work {
         // These begin from nothing.
-        Some(Work::Create { .. } | Work::Restore { .. }) => {
+        Some(Work::Create { .. } | Work::Restore { .. } | Work::Clone { .. } | Work::Join) => {
             end_servers(&folder);
             return;
         }
@@ -111,6 +133,6 @@ async fn bring_up(site: &Arc<Site>, instance: &Instance) {
 
 async fn adopt(site: &Arc<Site>, instance: &Instance) -> Result<Option<Server>> {
     let installation = site.obtain(instance.version).await?;
-    let options = site.server_options(&installation, instance).await;
+    let options = options_of(site, &installation, instance).await;
     Server::adopt(&installation, &site.instance_folder(instance), options).await
 }

@@ -126,6 +126,61 @@ async fn a_killed_lab_is_taken_up_again() {
     assert!(status.running.is_none() && status.instances.len() == 2 && status.snapshots.len() == 1);
 }
 
+/// A cluster is taken up again with its writer and its reader, whoever died; a failover that was cut off goes on, and
+/// work on storage alone begins anew. What was committed is there, and no server is left behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cluster_of_a_killed_lab_is_taken_up_again() {
+    let (from, _) = pair().await;
+    let scratch = scratch();
+    let dir = scratch.path().join("lab");
+    let _guard = Guard(dir.clone());
+    let first = lab::up(&dir, program(&dir)).await.unwrap();
+    let rds = rds_at(&first.url);
+    let request = rds.create_db_cluster().db_cluster_identifier("c").engine("aurora-postgresql");
+    let request = request.engine_version(from.to_string()).master_username("master");
+    request.master_user_password(super::stage::PASSWORD).send().await.unwrap();
+    for id in ["one", "two"] {
+        let request = rds.create_db_instance().db_instance_identifier(id).db_cluster_identifier("c");
+        request.engine("aurora-postgresql").db_instance_class("db.r6g.large").send().await.unwrap();
+    }
+    // Killed while it made the storage, and two instances waited for it.
+    kill(&first.process);
+    let second = lab::up(&dir, program(&dir)).await.unwrap();
+    settle(&rds, "one", "available").await;
+    settle(&rds, "two", "available").await;
+    let address = url(&rds, "one").await;
+    connect(&address).await.batch_execute("CREATE TABLE kept AS SELECT 7::bigint AS i").await.unwrap();
+    assert_eq!(servers(&dir).len(), 2);
+    rds.failover_db_cluster().db_cluster_identifier("c").send().await.unwrap();
+    poll::until("the failover", poll::Patience::ms(1, 20_000), async || {
+        let count = servers(&dir).len();
+        Ok(if count < 2 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(count.to_string()) })
+    })
+    .await
+    .unwrap();
+    kill(&second.process);
+    for server in servers(&dir) {
+        kill(&server);
+    }
+    let third = lab::up(&dir, program(&dir)).await.unwrap();
+    poll::until("the cluster", poll::Patience::ms(20, 60_000), async || {
+        let told = rds.describe_db_clusters().db_cluster_identifier("c").send().await.unwrap();
+        let seen = told.db_clusters()[0].status().unwrap().to_owned();
+        Ok(if seen == "available" { poll::Seen::Ready(()) } else { poll::Seen::NotYet(seen) })
+    })
+    .await
+    .unwrap();
+    let told = rds.describe_db_clusters().send().await.unwrap();
+    let member = &told.db_clusters()[0].db_cluster_members()[0];
+    assert_eq!((member.db_instance_identifier(), member.is_cluster_writer()), (Some("two"), Some(true)));
+    for id in ["one", "two"] {
+        assert_eq!(number(&connect(&url(&rds, id).await).await, "SELECT i FROM kept").await, 7, "{id}");
+    }
+    assert_eq!(url(&rds, "two").await, address, "the endpoint of the writer stays");
+    assert!(lab::down(&dir).await.unwrap());
+    assert!(!third.process.is_alive() && servers(&dir).is_empty());
+}
+
 #[derive(Parser)]
 struct Program {
     #[command(flatten)]

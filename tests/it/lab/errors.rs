@@ -31,7 +31,7 @@ async fn requests_are_checked_as_rds_checks_them() {
     assert_eq!(refused(missing), "DBParameterGroupNotFound 404");
     let missing = rds.describe_db_subnet_groups().db_subnet_group_name("nobody").send().await;
     assert_eq!(refused(missing), "DBSubnetGroupNotFoundFault 404");
-    let unknown = rds.describe_db_clusters().send().await;
+    let unknown = rds.describe_global_clusters().send().await;
     assert_eq!(refused(unknown), "InvalidAction 400");
     let most = rds.describe_db_instances().max_records(5).send().await;
     assert_eq!(refused(most), "InvalidParameterValue 400");

@@ -205,7 +205,8 @@ async fn an_instance_is_upgraded_in_place() {
     client.batch_execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
     let modify = || {
         let request = rds.modify_db_instance().db_instance_identifier("one").apply_immediately(true);
-        request.engine_version(to.to_string())
+        let family = format!("postgres{}", to.major);
+        request.engine_version(to.to_string()).db_parameter_group_name(format!("default.{family}"))
     };
     let refused = modify().send().await.unwrap_err();
     assert_eq!(refused.code(), Some("InvalidParameterCombination"), "AllowMajorVersionUpgrade is missing");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use aws_sdk_rds::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_rds::{
+    config::{BehaviorVersion, Credentials, Region},
+    types::{ApplyMethod, Parameter},
+};
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use pgrun::{
     base::{config::Config, poll},
@@ -80,9 +83,26 @@ impl Stage {
     }
 }
 
+/// A parameter group with logical replication, which RDS turns on for nobody; made unless it is there. Gives its name.
+pub(super) async fn logical_group(rds: &aws_sdk_rds::Client, version: &str) -> String {
+    let family = format!("postgres{}", version.split('.').next().unwrap());
+    let name = format!("logical-{family}");
+    let made = rds.create_db_parameter_group().db_parameter_group_name(&name).db_parameter_group_family(&family);
+    match made.description("logical replication").send().await {
+        Ok(_) => {}
+        Err(error) if error.code() == Some("DBParameterGroupAlreadyExists") => {}
+        Err(error) => panic!("{error:?}"),
+    }
+    let on = Parameter::builder().parameter_name("rds.logical_replication").parameter_value("1");
+    let on = on.apply_method(ApplyMethod::PendingReboot).build();
+    rds.modify_db_parameter_group().db_parameter_group_name(&name).parameters(on).send().await.unwrap();
+    name
+}
+
 pub(super) async fn create(rds: &aws_sdk_rds::Client, id: &str, version: &str) {
     let request = rds.create_db_instance().db_instance_identifier(id).db_instance_class("db.t4g.micro");
     let request = request.engine("postgres").engine_version(version).allocated_storage(20);
+    let request = request.db_parameter_group_name(logical_group(rds, version).await);
     request.master_username("master").master_user_password(PASSWORD).send().await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use pgrun::pg::{Session, Settings, Target};
 
-use super::stage::{PASSWORD, Stage, connect, pair, url};
+use super::stage::{PASSWORD, Stage, connect, logical_group, pair, url};
 use crate::pgrun::{Output, Pgrun};
 
 const RUNBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/bluegreen.rhai");
@@ -16,6 +16,7 @@ pub(super) struct Upgrade {
     /// The versions of BLUE and GREEN.
     pub(super) from: String,
     pub(super) to: String,
+    group: String,
     pgrun: Pgrun,
     place: Target,
 }
@@ -25,6 +26,7 @@ impl Upgrade {
         let (from, to) = pair().await;
         let stage = Stage::set().await;
         stage.instance("blue", from).await;
+        let group = logical_group(&stage.rds, &to.to_string()).await;
         let url = url(&stage.rds, "blue").await;
         let place = Target::parse(&url).unwrap();
         let pgrun = Pgrun::new()
@@ -37,6 +39,7 @@ impl Upgrade {
             session: Session::new(place.clone(), Settings::of_run("test")),
             from: from.to_string(),
             to: to.to_string(),
+            group: format!("parameter_group={group}"),
             stage,
             pgrun,
             place,
@@ -59,8 +62,10 @@ impl Upgrade {
         let fine = ["blue=blue", "green=g", "snapshot=s", "database=postgres", "master=m", "sslmode=prefer"];
         let target = format!("target={major}");
         let name = |set: &str| set.split('=').next().unwrap().to_owned();
-        let kept =
-            fine.into_iter().chain([target.as_str()]).filter(|set| !sets.iter().any(|other| name(other) == name(set)));
+        let kept = fine
+            .into_iter()
+            .chain([target.as_str(), self.group.as_str()])
+            .filter(|set| !sets.iter().any(|other| name(other) == name(set)));
         let pairs = kept.chain(sets.iter().copied()).flat_map(|set| ["--set".to_owned(), set.to_owned()]);
         [RUNBOOK.to_owned()].into_iter().chain(pairs).collect()
     }

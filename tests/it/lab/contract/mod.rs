@@ -7,6 +7,7 @@ use std::{
 
 use tokio::process::Command;
 
+mod rds;
 mod secrets;
 
 /// The aws CLI; says that it is skipped where there is none.
