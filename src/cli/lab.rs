@@ -9,12 +9,15 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::lab_function::{self, FunctionCommand};
+use super::{
+    lab_function::{self, FunctionCommand},
+    lab_setup::LabSetup,
+};
 use crate::{
     base::{Code, Result, config::Config, prose},
     fail,
     lab::{
-        self, FAULT_KINDS, Fault, LabOptions, Running, Struck,
+        self, FAULT_KINDS, Fault, Running, Struck,
         postgres::{ServerUser, lab_folder},
     },
 };
@@ -35,6 +38,9 @@ pub enum LabCommand {
         /// Stay in the foreground until Ctrl-C
         #[arg(long)]
         foreground: bool,
+        /// How it is set up; a lab that runs already stays as it is
+        #[command(flatten)]
+        setup: LabSetup,
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -54,7 +60,7 @@ pub enum LabCommand {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Let the endpoint fail as AWS does on a bad day
+    /// Let the endpoint, the states and the servers fail as on a bad day
     Fault {
         /// What to do with the faults
         #[command(subcommand)]
@@ -85,23 +91,33 @@ pub enum LabCommand {
 pub enum FaultCommand {
     /// Add a fault; it strikes from the next call on
     Add {
-        /// throttle, unavailable, error-after, reset-before, reset-after or slow
+        /// Of calls: throttle, unavailable, error-after, reset-before, reset-after, slow, stale, cut-log. Of the lab:
+        /// stuck, fail-upgrade, clock-skew. Of servers: kill, restart, stall, refuse, disk-full, slow-fsync
         kind: String,
         /// The action that it strikes, for example CreateDBSnapshot; `Describe*` means all that begin so
         #[arg(long, default_value = "*")]
         action: String,
+        /// The instance or snapshot that a fault of the lab or its servers strikes; `shop-*` means all that begin so
+        #[arg(long, default_value = "*", value_name = "ID")]
+        target: String,
         /// After so many strikes it is over
         #[arg(long, value_name = "N")]
         times: Option<u32>,
-        /// How likely it strikes a call, from 0 to 1
+        /// How likely it strikes, from 0 to 1
         #[arg(long, default_value_t = 1.0)]
         chance: f64,
+        /// Strike only every N-th time
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        every: u32,
         /// Where its chance begins
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// How long `slow` holds an answer back
+        /// How long it lasts: an answer that is held back, a state, a stalled server, a full disk
         #[arg(long, value_name = "MS", default_value_t = 2000)]
         hold_ms: u64,
+        /// By how much `clock-skew` sets the clock of AWS forward, or back
+        #[arg(long, value_name = "MS", default_value_t = 0, allow_hyphen_values = true)]
+        skew_ms: i64,
     },
     /// List the faults, and how often each has struck
     List {
@@ -126,13 +142,13 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
-        LabCommand::Up { foreground: true, .. } => {
-            lab::foreground(config, LabOptions::at(dir), |found| say(out, &up_text(found))).await
+        LabCommand::Up { foreground: true, setup, .. } => {
+            lab::foreground(config, setup.options(&dir), |found| say(out, &up_text(found))).await
         }
-        LabCommand::Up { .. } => {
+        LabCommand::Up { setup, .. } => {
             let program = std::env::current_exe().map_err(|e| fail!(Code::LabFailed, "where pgrun is: {e}"))?;
             let mut command = Command::new(program);
-            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir);
+            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir).args(setup.arguments());
             let found = lab::up(&dir, command).await?;
             say(out, &up_text(&found))
         }
@@ -159,14 +175,17 @@ fn running(dir: &Path) -> Result<Running> {
 async fn fault(dir: &Path, command: &FaultCommand) -> Result<String> {
     let url = running(dir)?.url;
     Ok(match command {
-        FaultCommand::Add { kind, action, times, chance, seed, hold_ms } => {
+        FaultCommand::Add { kind, action, target, times, chance, every, seed, hold_ms, skew_ms } => {
             let fault = Fault {
                 kind: kind.clone(),
                 action: action.clone(),
+                target: target.clone(),
                 times: *times,
                 chance: *chance,
+                every: *every,
                 seed: *seed,
                 hold_ms: *hold_ms,
+                skew_ms: *skew_ms,
             };
             faults_text(&lab::add_fault(&url, &fault).await?)
         }
@@ -194,7 +213,8 @@ fn faults_text(faults: &[Struck]) -> String {
     for Struck { fault, hits } in faults {
         let does = FAULT_KINDS.iter().find(|kind| kind.name == fault.kind).map_or("", |kind| kind.does);
         let times = fault.times.map_or_else(|| "any".to_owned(), |times| times.to_string());
-        table.add_row([&fault.kind, &fault.action, &times, &fault.chance.to_string(), &hits.to_string(), does]);
+        let strikes = if fault.target == "*" { &fault.action } else { &fault.target };
+        table.add_row([&fault.kind, strikes, &times, &fault.chance.to_string(), &hits.to_string(), does]);
     }
     format!("{table}\n")
 }

@@ -4,6 +4,7 @@ mod args;
 mod exit;
 pub mod lab;
 pub mod lab_function;
+mod lab_setup;
 mod list;
 mod picture;
 mod prune;

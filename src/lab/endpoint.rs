@@ -13,7 +13,8 @@ use axum::{
 
 use super::{
     actions::{ACTIONS, Action},
-    fault::{Blow, Struck},
+    call::{self, Fate},
+    fault::{Blow, SKEW_BORNE_MS, Strike, Struck},
     functions_at,
     json::{self, Members},
     query::Query,
@@ -82,29 +83,35 @@ struct Asked {
 async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get(TARGET).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = Asked { headers, body, target, request_id: uuid::Uuid::new_v4().to_string() };
-    let blow = site.faults.strike(&asked.action());
+    let action = asked.action();
+    site.ledger.call(&action, asked.target.is_none());
+    let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&action) else { return asked.perform(&site) };
+    let hold = Duration::from_millis(hold_ms);
     match blow {
-        None => asked.perform(&site),
-        Some((Blow::Throttle, _)) => asked.refused(&asked.throttled()),
-        Some((Blow::Unavailable, _)) => asked.refused(&Refusal {
+        Blow::Throttle => asked.refused(&asked.throttled()),
+        Blow::Unavailable => asked.refused(&Refusal {
             status: 503,
             code: "ServiceUnavailable",
             message: "The service is unavailable. Please try again shortly.".into(),
         }),
-        Some((Blow::ErrorAfter, _)) => {
+        Blow::ErrorAfter => {
             drop(asked.perform(&site));
             let message = "An internal error occurred.".into();
             asked.refused(&Refusal { status: 500, code: "InternalFailure", message })
         }
-        Some((Blow::ResetBefore, _)) => cut_off(),
-        Some((Blow::ResetAfter, _)) => {
+        Blow::ResetBefore => cut_off(),
+        Blow::ResetAfter => {
             drop(asked.perform(&site));
             cut_off()
         }
-        Some((Blow::Slow, hold_ms)) => {
-            clock::sleep(Duration::from_millis(hold_ms)).await;
+        Blow::Slow => {
+            clock::sleep(hold).await;
             asked.perform(&site)
         }
+        Blow::Stale => call::with(Fate { past: site.past(hold), ..Fate::default() }, || asked.perform(&site)),
+        Blow::CutLog => call::with(Fate { cuts_log: true, ..Fate::default() }, || asked.perform(&site)),
+        // The others strike no calls.
+        _ => asked.perform(&site),
     }
 }
 
@@ -124,11 +131,37 @@ impl Asked {
     }
 
     fn perform(&self, site: &Arc<Site>) -> Response {
+        if let Err(refusal) = self.require_time(site) {
+            return self.refused(&refusal);
+        }
         let (status, kind, text) = match &self.target {
             Some(target) => json_answer(site, &self.headers, target, &self.body),
             None => query_answer(site, &self.headers, &self.body, &self.request_id),
         };
         self.response(status, kind, text)
+    }
+
+    /// A request bears the time at which it was signed, and AWS takes none that is too old or from the future. What
+    /// has no time, such as a presigned one, is no business of the lab's.
+    fn require_time(&self, site: &Site) -> Outcome<()> {
+        let text = self.headers.get("x-amz-date").and_then(|value| value.to_str().ok());
+        let Some(signed_ms) = text.and_then(clock::ms_of_compact) else { return Ok(()) };
+        let now_ms = site.clock.now_ms();
+        if signed_ms.abs_diff(now_ms) <= SKEW_BORNE_MS || site.clock.skew_ms() == 0 {
+            return Ok(());
+        }
+        let (signed, now) = (text.unwrap_or_default(), clock::compact_of_ms(now_ms));
+        let message = if signed_ms < now_ms {
+            let least = clock::compact_of_ms(now_ms - SKEW_BORNE_MS);
+            format!("Signature expired: {signed} is now earlier than {least} ({now} - 5 min.)")
+        } else {
+            let most = clock::compact_of_ms(now_ms + SKEW_BORNE_MS);
+            format!("Signature not yet current: {signed} is still later than {most} ({now} + 5 min.)")
+        };
+        Err(match self.target {
+            Some(_) => Refusal::new("InvalidSignatureException", message),
+            None => Refusal { status: 403, code: "SignatureDoesNotMatch", message },
+        })
     }
 
     /// How each service says that calls come too fast ("Common Errors" of both API references).

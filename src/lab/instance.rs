@@ -23,6 +23,7 @@ pub(crate) enum InstanceStatus {
     Starting,
     Stopped,
     Stopping,
+    StorageFull,
     Upgrading,
 }
 
@@ -43,6 +44,7 @@ impl InstanceStatus {
             Self::Starting => "starting",
             Self::Stopped => "stopped",
             Self::Stopping => "stopping",
+            Self::StorageFull => "storage-full",
             Self::Upgrading => "upgrading",
         }
     }
@@ -51,7 +53,12 @@ impl InstanceStatus {
     pub(crate) fn serves(self) -> bool {
         matches!(
             self,
-            Self::Available | Self::BackingUp | Self::Modifying | Self::Renaming | Self::ResettingMasterCredentials
+            Self::Available
+                | Self::BackingUp
+                | Self::Modifying
+                | Self::Renaming
+                | Self::ResettingMasterCredentials
+                | Self::StorageFull
         )
     }
 }

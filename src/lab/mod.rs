@@ -28,11 +28,12 @@
 //!   not.
 
 mod actions;
+mod call;
+mod clock;
 mod daemon;
 mod disk;
 mod endpoint;
 mod fault;
-mod faults_at;
 mod fleet;
 mod function;
 mod functions_at;
@@ -40,6 +41,7 @@ mod group;
 mod http;
 mod instance;
 mod json;
+mod ledger;
 mod life;
 mod managed;
 mod master;
@@ -59,10 +61,12 @@ mod world;
 mod xml;
 
 pub use daemon::{Running, Status, down, foreground, running, status, up};
-pub use fault::{Fault, KINDS as FAULT_KINDS, Kind as FaultKind, Struck};
-pub use faults_at::{add_fault, clear_faults, faults};
+pub use fault::{
+    Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
+};
 pub use function::{Function, Registered};
 pub use functions_at::{add_function, functions, remove_function};
+pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 

@@ -1,31 +1,43 @@
 //! What the lab consists of while it runs: its state, its servers, the work under way. Actions and work get it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinSet;
 
 use super::{
-    fault::Faults,
+    call,
+    clock::LabClock,
+    fault::{Blow, Faults, On},
     fleet::Fleet,
     group::{self, Parameter},
     instance::Instance,
+    ledger::Ledger,
     options::LabOptions,
     postgres::{Catalogue, Installation, ServerOptions, ServerUser, Version, parameters_of},
     refusal::{Outcome, Refusal},
     world::World,
 };
-use crate::base::{Result, clock};
+use crate::base::{Result, clock as system};
 
 /// The account in every ARN of the lab: no real one has this number.
 pub(crate) const ACCOUNT: &str = "000000000000";
 
 /// The bootstrap superuser of every server, as on RDS.
 pub(crate) const SUPERUSER: &str = "rdsadmin";
+
+/// So many states of the last seconds are kept for stale answers ..
+const PAST_KEPT: usize = 200;
+
+/// .. and none longer than the longest that a fault may ask for.
+const PAST_FOR: Duration = Duration::from_secs(60);
 
 /// How long a server may take to start: crash recovery of whatever fits on a laptop.
 const START_DEADLINE: Duration = Duration::from_secs(600);
@@ -36,9 +48,15 @@ pub(crate) struct Site {
     pub(crate) user: Option<ServerUser>,
     pub(crate) fleet: Fleet,
     pub(crate) faults: Faults,
+    pub(crate) ledger: Ledger,
     /// Held by whoever takes servers out of the fleet: work, and the watch that starts ended ones again.
     pub(crate) tending: tokio::sync::Mutex<()>,
+    pub(crate) clock: LabClock,
+    /// A fault of a server lasts.
+    pub(crate) disturbed: AtomicBool,
     world: Mutex<World>,
+    /// States of the last seconds, each with the instant at which it was over: for answers that are stale.
+    past: Mutex<VecDeque<(Instant, Arc<World>)>>,
     jobs: Mutex<JoinSet<()>>,
     /// The parameters of each major version that was looked at.
     parameters: Mutex<BTreeMap<u32, Arc<Vec<Parameter>>>>,
@@ -51,9 +69,13 @@ impl Site {
             catalogue,
             user,
             fleet: Fleet::default(),
-            faults: Faults::default(),
+            faults: Faults::of(world.clock.clone()),
+            ledger: Ledger::default(),
             tending: tokio::sync::Mutex::new(()),
+            clock: world.clock.clone(),
+            disturbed: AtomicBool::new(false),
             world: Mutex::new(world),
+            past: Mutex::default(),
             jobs: Mutex::new(JoinSet::new()),
             parameters: Mutex::new(BTreeMap::new()),
         }
@@ -75,19 +97,27 @@ impl Site {
         self.options.dir.join("snapshots").join(folder)
     }
 
-    /// Reads the state.
+    /// Reads the state, or the one that a fault lets the present call see.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&World) -> T) -> T {
-        look(&lock(&self.world))
+        match call::past() {
+            Some(past) => look(&past),
+            None => look(&lock(&self.world)),
+        }
     }
 
     /// Changes the state and writes it down before anybody can see it. A refused change, and one that cannot be
     /// written, leaves everything as it was.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World) -> Outcome<T>) -> Outcome<T> {
+        // What a call changes that sees an old state, such as the day of the last access, is not worth keeping.
+        if let Some(past) = call::past() {
+            return change(&mut (*past).clone());
+        }
         let mut world = lock(&self.world);
         let mut next = world.clone();
         let answer = change(&mut next)?;
         next.save(&self.options.world_file()).map_err(|error| Refusal::internal(&error))?;
-        *world = next;
+        self.ledger.changed(&world, &next);
+        self.keep(std::mem::replace(&mut *world, next));
         Ok(answer)
     }
 
@@ -95,10 +125,31 @@ impl Site {
     /// on all the same, because the servers have changed already; the next change writes both.
     pub(crate) fn record(&self, change: impl FnOnce(&mut World)) {
         let mut world = lock(&self.world);
+        let old = world.clone();
         change(&mut world);
+        self.ledger.changed(&old, &world);
+        self.keep(old);
         if let Err(error) = world.save(&self.options.world_file()) {
             tracing::error!(%error, "the lab's state was not written");
         }
+    }
+
+    /// Remembers a state that is over, for as long as an answer may be stale.
+    fn keep(&self, old: World) {
+        if !self.faults.may_be_stale() {
+            return;
+        }
+        let (mut past, now) = (lock(&self.past), system::instant());
+        past.push_back((now, Arc::new(old)));
+        while past.len() > PAST_KEPT || past.front().is_some_and(|(end, _)| now - *end > PAST_FOR) {
+            past.pop_front();
+        }
+    }
+
+    /// The state that was the present one so long ago; `None` when it still is.
+    pub(crate) fn past(&self, ago: Duration) -> Option<Arc<World>> {
+        let at = system::instant().checked_sub(ago)?;
+        lock(&self.past).iter().find(|(end, _)| *end > at).map(|(_, world)| world.clone())
     }
 
     /// Work that goes on after the answer. It ends with the lab.
@@ -106,6 +157,12 @@ impl Site {
         let mut jobs = lock(&self.jobs);
         while jobs.try_join_next().is_some() {}
         jobs.spawn(job);
+    }
+
+    /// Whether a fault of a server still lasts, or one that should run does not.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        let serves = |resource: &String| self.look(|world| world.resource(resource).is_some_and(|i| i.status.serves()));
+        self.disturbed.load(Ordering::Relaxed) || self.fleet.ended().iter().any(serves)
     }
 
     /// Ends all work where it stands. What was under way is in the state and begins anew with the next lab.
@@ -119,9 +176,17 @@ impl Site {
         lock(&self.jobs).abort_all();
     }
 
-    /// One state lasts this long at least.
-    pub(crate) async fn dwell(&self) {
-        clock::sleep(self.options.delays.state).await;
+    /// One state lasts this long at least; a fault may hold the one that this resource is in for longer.
+    pub(crate) async fn dwell(&self, id: &str) {
+        self.clock.sleep(self.options.delays.state).await;
+        if let Some(strike) = self.faults.strike(On::State, id) {
+            system::sleep(Duration::from_millis(strike.hold_ms)).await;
+        }
+    }
+
+    /// Whether a fault lets the upgrade of this resource fail.
+    pub(crate) fn fails_upgrade(&self, id: &str) -> bool {
+        self.faults.strike(On::Upgrade, id).is_some_and(|strike| strike.blow == Blow::FailUpgrade)
     }
 
     /// The installation of a version; remembers its parameters.
@@ -161,6 +226,7 @@ impl Site {
             ],
             port: instance.port.or(instance.wanted_port),
             deadline: START_DEADLINE,
+            disk_fault_library: self.catalogue.disk_fault_library().await,
         }
     }
 }

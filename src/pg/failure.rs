@@ -105,6 +105,15 @@ pub(super) fn connecting(target: &Target, error: &tokio_postgres::Error) -> Erro
     fail!(Code::PgConnect, "the connection to {place} failed: {words}")
 }
 
+/// Whether a connection that could not be opened may be opened a moment later: the server starts, stops or
+/// recovers (manual, "PostgreSQL Error Codes", class 57). One that nobody has reached yet may as well be a wrong address,
+/// or full for good; one that was there is coming back.
+pub(super) fn passes(error: &Error, was_open: bool) -> bool {
+    let away = error.fact("cause").is_some_and(|cause| matches!(cause, "refused" | "closed" | "timeout" | "network"));
+    let state = error.fact("sqlstate").unwrap_or_default();
+    matches!(state, "57P01" | "57P02" | "57P03") || (was_open && (away || state == "53300"))
+}
+
 /// Opening took too long.
 pub(super) fn too_slow(target: &Target) -> Error {
     let limit = crate::base::span::duration_text(target.connect_timeout);

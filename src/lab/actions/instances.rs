@@ -11,21 +11,18 @@ use super::{
     shapes,
     tags::tags_of,
 };
-use crate::{
-    base::clock,
-    lab::{
-        group::{default_group, default_group_major, family_major},
-        instance::{ApplyStatus, Changes, Instance, InstanceStatus, Work},
-        postgres::Version,
-        query::Query,
-        refusal::{Outcome, Refusal},
-        secret::StoredSecret,
-        site::Site,
-        snapshot::{SnapshotStatus, SnapshotWork},
-        work,
-        world::{World, tail},
-        xml::Element,
-    },
+use crate::lab::{
+    group::{default_group, default_group_major, family_major},
+    instance::{ApplyStatus, Changes, Instance, InstanceStatus, Work},
+    postgres::Version,
+    query::Query,
+    refusal::{Outcome, Refusal},
+    secret::StoredSecret,
+    site::Site,
+    snapshot::{SnapshotStatus, SnapshotWork},
+    work,
+    world::{World, tail},
+    xml::Element,
 };
 
 pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
@@ -101,7 +98,7 @@ fn described(site: &Site, query: &Query, id: String, version: Version) -> Outcom
         database: None,
         port: None,
         wanted_port: port.transpose()?,
-        created_ms: clock::epoch_ms(),
+        created_ms: site.clock.now_ms(),
         storage_gb: query.integer("AllocatedStorage")?.unwrap_or(20),
         retention_days: query.integer("BackupRetentionPeriod")?.unwrap_or(1),
         multi_az: query.boolean("MultiAZ")?.unwrap_or(false),

@@ -1,17 +1,14 @@
 //! The master password of an instance where RDS manages it: what `CreateDBInstance` and `ModifyDBInstance` ask for.
 //! The rules are those of their API references; the words are RDS's where they are known.
 
-use crate::{
-    base::clock,
-    lab::{
-        instance::Instance,
-        managed::{self, MasterSecret},
-        query::Query,
-        refusal::{Outcome, Refusal},
-        secret::StoredSecret,
-        site::Site,
-        world::World,
-    },
+use crate::lab::{
+    instance::Instance,
+    managed::{self, MasterSecret},
+    query::Query,
+    refusal::{Outcome, Refusal},
+    secret::StoredSecret,
+    site::Site,
+    world::World,
 };
 
 /// A secret that is to be made, what the instance says of it, and the verifier that its server gets.
@@ -36,7 +33,7 @@ pub(super) fn of_new(site: &Site, query: &Query, instance: &Instance) -> Outcome
         return Ok(None);
     }
     refuse_password(query)?;
-    managed::make(site, instance, key, clock::epoch_seconds()).map(Some)
+    managed::make(site, instance, key, site.clock.seconds()).map(Some)
 }
 
 /// "Applies to RDS for Oracle only" (API reference, `RestoreDBInstanceFromDBSnapshot`): a restored PostgreSQL has the
@@ -93,7 +90,7 @@ pub(super) fn of_change(site: &Site, query: &Query, old: &Instance, now: bool) -
         _ => {}
     }
     Ok(match (manage, is_managed) {
-        (Some(true), false) => Management::Begin(Box::new(managed::make(site, old, key, clock::epoch_seconds())?)),
+        (Some(true), false) => Management::Begin(Box::new(managed::make(site, old, key, site.clock.seconds())?)),
         _ if rotate => Management::Rotate { token: uuid::Uuid::new_v4().to_string() },
         _ => Management::Keep,
     })
@@ -132,7 +129,7 @@ impl Management {
                     let message = format!("The master user secret of {id} is being rotated.");
                     return Err(Refusal::new("InvalidDBInstanceState", message));
                 };
-                secret.begin_rotation(token, false, clock::epoch_seconds());
+                secret.begin_rotation(token, false, world.clock.seconds());
                 Ok(Some(arn))
             }
         }

@@ -5,18 +5,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::secrets::{find, purge, secret_id, token, with_live};
-use crate::{
-    base::clock,
-    lab::{
-        function::{Functions, name_in},
-        json::Members,
-        refusal::{Outcome, Refusal},
-        rotation::{Attempt, Rules},
-        schedule::Schedule,
-        secret::{StoredSecret, invalid_parameter, invalid_request},
-        site::Site,
-        work,
-    },
+use crate::lab::{
+    function::{Functions, name_in},
+    json::Members,
+    refusal::{Outcome, Refusal},
+    rotation::{Attempt, Rules},
+    schedule::Schedule,
+    secret::{StoredSecret, invalid_parameter, invalid_request},
+    site::Site,
+    work,
 };
 
 /// What comes of `RotateSecret`.
@@ -44,7 +41,7 @@ pub(super) fn rotate(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     }
     let at_once = members.boolean("RotateImmediately").unwrap_or(true);
     let asked = Asked { token: &token, function, rules: rules(members)?, at_once };
-    let (id, now) = (secret_id(members)?, clock::epoch_seconds());
+    let (id, now) = (secret_id(members)?, site.clock.seconds());
     let (decision, arn, name) = site.change(|world| {
         purge(world, now);
         let functions = world.functions.clone();

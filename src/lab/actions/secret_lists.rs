@@ -9,14 +9,11 @@ use super::{
     secret_views::{entry, value_of},
     secrets::{find, purge, versions_to_stages},
 };
-use crate::{
-    base::clock,
-    lab::{
-        json::{Members, constraint},
-        refusal::{Outcome, Refusal},
-        secret::{StoredSecret, invalid_parameter},
-        site::Site,
-    },
+use crate::lab::{
+    json::{Members, constraint},
+    refusal::{Outcome, Refusal},
+    secret::{StoredSecret, invalid_parameter},
+    site::Site,
 };
 
 /// What secrets are filtered by (the service model, `FilterNameStringType`).
@@ -49,7 +46,7 @@ pub(super) fn list(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
         Some(_) => return Err(not_in_enum("SortOrder", &["asc", "desc"])),
     };
     site.change(|world| {
-        purge(world, clock::epoch_seconds());
+        purge(world, site.clock.seconds());
         let shown = world.secrets.values().filter(|secret| planned || secret.deletion.is_none());
         let mut shown: Vec<&StoredSecret> = shown.filter(|secret| fits(secret, &filters, site.region())).collect();
         // The map has them by name, and what is equal stays in this order.
@@ -87,7 +84,7 @@ pub(super) fn batch_get_value(site: &Arc<Site>, members: &Members) -> Outcome<Va
         ));
     }
     let page = JsonPage::read(members, BATCH)?;
-    let now = clock::epoch_seconds();
+    let now = site.clock.seconds();
     site.change(|world| {
         purge(world, now);
         let mut answer = if by_filter {

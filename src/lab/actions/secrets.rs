@@ -5,15 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{
-    base::clock,
-    lab::{
-        json::{Members, constraint, missing},
-        refusal::{Outcome, Refusal},
-        secret::{CURRENT, Data, StoredSecret, invalid_parameter, invalid_request, not_found},
-        site::Site,
-        world::World,
-    },
+use crate::lab::{
+    json::{Members, constraint, missing},
+    refusal::{Outcome, Refusal},
+    secret::{CURRENT, Data, StoredSecret, invalid_parameter, invalid_request, not_found},
+    site::Site,
+    world::World,
 };
 
 /// A recovery window in days (API reference, `DeleteSecret`).
@@ -42,7 +39,7 @@ pub(super) fn create(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     if let Some(foreign) = FOREIGN.iter().find(|member| members.has(member)) {
         return Err(invalid_parameter(format!("The lab has one Region and no partners: it takes no {foreign}.")));
     }
-    let (token, data, now) = (token(members)?, data(members)?, clock::epoch_seconds());
+    let (token, data, now) = (token(members)?, data(members)?, site.clock.seconds());
     let (description, kms_key, tags) = (description(members)?, kms_key(members)?, tags(members)?);
     if tags.len() > MAX_TAGS {
         return Err(Refusal::new("LimitExceededException", "A secret can have up to 50 tags."));
@@ -152,7 +149,7 @@ pub(super) fn delete(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     if window.is_some_and(|days| !WINDOW.contains(&days)) {
         return Err(invalid_parameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."));
     }
-    let (id, now) = (secret_id(members)?, clock::epoch_seconds());
+    let (id, now) = (secret_id(members)?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         if force {
@@ -221,7 +218,7 @@ pub(super) fn with<T>(
     members: &Members,
     change: impl FnOnce(&mut StoredSecret, f64) -> Outcome<T>,
 ) -> Outcome<T> {
-    let (id, now) = (secret_id(members)?, clock::epoch_seconds());
+    let (id, now) = (secret_id(members)?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         change(find(world, id)?, now)

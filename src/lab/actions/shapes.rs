@@ -17,6 +17,7 @@ pub(super) fn tag_list(tags: &Tags) -> Vec<Element> {
 
 /// `DBInstance`. The endpoint is the real address of the server and is missing until there is one.
 pub(super) fn instance(site: &Site, instance: &Instance) -> Element {
+    site.ledger.shown("db", &instance.id, instance.status.text(), &site.clock);
     let group = Element::new("DBParameterGroup")
         .text("DBParameterGroupName", &instance.group)
         .text("ParameterApplyStatus", instance.group_status.text());
@@ -111,7 +112,8 @@ pub(super) fn subnet_group(site: &Site, name: &str, element: &str) -> Element {
 }
 
 /// `DBSnapshot`; `status` stands for the one of the snapshot, for an answer that says `deleted`.
-pub(super) fn snapshot(site: &Site, snapshot: &Snapshot, status: &str) -> Element {
+pub(super) fn snapshot(site: &Site, snapshot: &Snapshot, status: &'static str) -> Element {
+    site.ledger.shown("snapshot", &snapshot.id, status, &site.clock);
     Element::new("DBSnapshot")
         .text("DBSnapshotIdentifier", &snapshot.id)
         .text("DBInstanceIdentifier", &snapshot.instance)

@@ -10,18 +10,15 @@ use super::{
     shapes,
     tags::tags_of,
 };
-use crate::{
-    base::clock,
-    lab::{
-        instance::{Instance, InstanceStatus, Tags},
-        query::Query,
-        refusal::{Outcome, Refusal},
-        site::Site,
-        snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
-        work,
-        world::{EventSource, World, tail},
-        xml::Element,
-    },
+use crate::lab::{
+    instance::{Instance, InstanceStatus, Tags},
+    query::Query,
+    refusal::{Outcome, Refusal},
+    site::Site,
+    snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
+    work,
+    world::{EventSource, World, tail},
+    xml::Element,
 };
 
 /// The identifier of a snapshot to be made, if the request names one.
@@ -37,7 +34,7 @@ pub(super) fn fresh(site: &Site, world: &World, id: &str, instance: &Instance) -
             format!("Cannot create the snapshot because a snapshot with the identifier {id} already exists."),
         ));
     }
-    let now = clock::epoch_ms();
+    let now = site.clock.now_ms();
     tracing::debug!(region = site.region(), id, "a snapshot begins");
     Ok(Snapshot {
         id: id.to_owned(),
@@ -181,7 +178,7 @@ pub(super) fn copy(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> 
             id: id.clone(),
             folder: folder_name(&id),
             status: SnapshotStatus::Creating,
-            created_ms: clock::epoch_ms(),
+            created_ms: site.clock.now_ms(),
             progress: 0,
             source: Some(site.arn("snapshot", &source)),
             tags: if copy_tags { original.tags.clone() } else { Tags::default() },

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod choose;
+mod disk_fault;
 mod fetch;
 mod find;
 mod freeze;
@@ -18,8 +19,10 @@ mod upgrade;
 
 pub use catalogue::Catalogue;
 pub use choose::pair;
+pub(in crate::lab) use disk_fault::{DiskFault, disk_fault_library, has_disk_faults};
 pub use fetch::{Wheel, wheels};
 pub use find::installations;
+pub(in crate::lab) use freeze::hold;
 pub use freeze::{copy_frozen, copy_tree, thaw, tree_bytes};
 pub use initdb::Shape;
 pub use installation::{Installation, Version, parameters_of};

@@ -10,9 +10,10 @@ use rand::Rng as _;
 
 use super::{
     Installation, Process, Scratch, ServerUser, Settings, Shape,
+    disk_fault::{self, DiskFault},
     freeze::thaw,
     initdb::initdb,
-    launch::{end_blocking, launch, lock_port, stop, write_conf},
+    launch::{end_blocking, launch, lock_port, stop, write_conf, write_hba},
     place::require_reachable,
     session::{connect, prove},
 };
@@ -36,6 +37,8 @@ pub struct ServerOptions {
     pub port: Option<u16>,
     /// How long a start may take, crash recovery included.
     pub deadline: Duration,
+    /// The library that lets its disk fail; without it the disk cannot.
+    pub disk_fault_library: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -48,6 +51,7 @@ impl Default for ServerOptions {
             hba: Vec::new(),
             port: None,
             deadline: Duration::from_secs(120),
+            disk_fault_library: None,
         }
     }
 }
@@ -71,6 +75,7 @@ pub struct Server {
     port: u16,
     process: Process,
     scratch: Option<Scratch>,
+    disk_fault: DiskFault,
 }
 
 impl Server {
@@ -109,7 +114,7 @@ impl Server {
         }
         let (port, process) = launch(installation, &folder, &options, user.as_ref()).await?;
         let installation = installation.clone();
-        Ok(Self { installation, folder, options, user, port, process, scratch: None })
+        Ok(Self { installation, folder, options, user, port, process, scratch: None, disk_fault: DiskFault::default() })
     }
 
     /// Takes over a server that runs already, left behind by a process that was killed; `None` when none serves the
@@ -133,7 +138,16 @@ impl Server {
         })
         .await?;
         let (user, installation) = (ServerUser::choose()?, installation.clone());
-        Ok(Some(Self { installation, folder, options, user, port, process, scratch: None }))
+        Ok(Some(Self {
+            installation,
+            folder,
+            options,
+            user,
+            port,
+            process,
+            scratch: None,
+            disk_fault: DiskFault::default(),
+        }))
     }
 
     /// Where clients connect: `postgres://superuser:password@127.0.0.1:port/database`, percent-encoded.
@@ -196,6 +210,36 @@ impl Server {
         write_conf(&self.folder, &self.options, self.port, self.user.as_ref())?;
         self.process.signal(Signal::SIGHUP);
         Ok(())
+    }
+
+    /// Refuses new connections, but for those of the lab itself, or takes them again. Sessions go on.
+    ///
+    /// # Errors
+    /// `lab_failed` when the file cannot be written.
+    pub(in crate::lab) fn refuse(&mut self, refuses: bool) -> Result<()> {
+        let own = format!("host all {} 127.0.0.1/32 scram-sha-256", self.options.superuser);
+        let lines = [own, "host all all all reject".to_owned()];
+        self.options.hba.retain(|line| !lines.contains(line));
+        if refuses {
+            self.options.hba.splice(0..0, lines);
+        }
+        write_hba(&self.folder, &self.options, self.user.as_ref())?;
+        self.process.signal(Signal::SIGHUP);
+        Ok(())
+    }
+
+    /// What is wrong with its disk.
+    pub(in crate::lab) fn disk_fault(&self) -> DiskFault {
+        self.disk_fault
+    }
+
+    /// Lets its disk fail, or not any more.
+    ///
+    /// # Errors
+    /// `lab_failed` when it cannot be told to the server.
+    pub(in crate::lab) fn set_disk_fault(&mut self, fault: DiskFault) -> Result<()> {
+        self.disk_fault = fault;
+        disk_fault::set(&self.folder, fault)
     }
 
     /// Stops it and waits until none of its processes is left. A stop that takes longer than 30 s is forced.

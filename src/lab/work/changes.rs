@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use super::instances::{note, put, raise, show, take};
 use crate::{
-    base::{Code, Result, clock},
+    base::{Code, Result},
     fail,
     lab::{
         disk,
@@ -18,12 +18,12 @@ use crate::{
 
 /// Makes the changes that the state holds. `available` is shown a while before the first of them.
 pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
-    clock::sleep(site.options.delays.stale).await;
+    site.clock.sleep(site.options.delays.stale).await;
     let Some(changes) = begin(site, resource) else { return Ok(()) };
     if let Some(verifier) = &changes.verifier {
         password(site, resource, verifier).await?;
     }
-    attributes(site, resource, &changes).await;
+    attributes(site, resource, &changes).await?;
     if let Some(version) = changes.version {
         upgrade(site, resource, version).await?;
     }
@@ -69,8 +69,8 @@ fn instance(site: &Site, resource: &str) -> Result<Instance> {
 
 async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
     show(site, resource, InstanceStatus::ResettingMasterCredentials);
-    site.dwell().await;
     let instance = instance(site, resource)?;
+    site.dwell(&instance.id).await;
     let server = match take(site, resource).await {
         Some(server) => server,
         None => raise(site, &instance).await?,
@@ -82,13 +82,13 @@ async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
     Ok(())
 }
 
-async fn attributes(site: &Site, resource: &str, changes: &Changes) {
+async fn attributes(site: &Site, resource: &str, changes: &Changes) -> Result<()> {
     let plain = attributes_of(changes);
     if plain.is_empty() {
-        return;
+        return Ok(());
     }
     show(site, resource, InstanceStatus::Modifying);
-    site.dwell().await;
+    site.dwell(&instance(site, resource)?.id).await;
     note(site, resource, "configuration change", "Finished applying modification to DB instance", |instance| {
         if let Some(class) = plain.class {
             instance.class = class;
@@ -108,6 +108,7 @@ async fn attributes(site: &Site, resource: &str, changes: &Changes) {
             instance.group_status = ApplyStatus::PendingReboot;
         }
     });
+    Ok(())
 }
 
 /// Upgrades in place. A major upgrade works on a copy; when it fails the instance goes on at its version.
@@ -117,7 +118,7 @@ async fn upgrade(site: &Site, resource: &str, to: Version) -> Result<()> {
         return Ok(());
     }
     show(site, resource, InstanceStatus::Upgrading);
-    site.dwell().await;
+    site.dwell(&old.id).await;
     let folder = site.instance_folder(&old);
     if let Some(server) = take(site, resource).await {
         server.stop(Shutdown::Fast).await?;
@@ -148,7 +149,9 @@ async fn major_upgrade(site: &Site, old: &Instance, folder: &Path, to: Version) 
     let work = folder.join("upgrade");
     disk::remove_folder(&work)?;
     let data = folder.join("data");
-    let upgrade = Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots: true };
+    let spoil = site.fails_upgrade(&old.id);
+    let upgrade =
+        Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots: true, spoil };
     let done = upgrade.run().await;
     keep_logs(&work, &folder.join("log/error"), site.user.as_ref())?;
     if done.is_ok() {
@@ -194,7 +197,7 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
         return Ok(());
     }
     show(site, resource, InstanceStatus::Renaming);
-    site.dwell().await;
+    site.dwell(&old.id).await;
     site.record(|world| {
         // A request that came first may have taken the name since.
         if world.instances.contains_key(new) {

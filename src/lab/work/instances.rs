@@ -107,7 +107,7 @@ async fn create(site: &Site, instance: &Instance, verifier: &str, database: Opti
     let options = site.server_options(&installation, instance).await;
     let server = Server::create(&installation, &folder, options).await?;
     master::prepare(&server, &instance.master, verifier, database).await?;
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     is_new(site, &instance.resource, server, "creation", "DB instance created");
     first_backup(site, &instance.resource).await;
     Ok(())
@@ -128,8 +128,10 @@ fn is_new(site: &Site, resource: &str, server: Server, category: &str, message: 
 
 /// RDS takes a first backup of what is new; until it is done the instance is not available.
 async fn first_backup(site: &Site, resource: &str) {
-    if site.look(|world| world.resource(resource).is_some_and(|instance| instance.retention_days > 0)) {
-        site.dwell().await;
+    let is_kept =
+        |world: &World| world.resource(resource).filter(|known| known.retention_days > 0).map(|k| k.id.clone());
+    if let Some(id) = site.look(is_kept) {
+        site.dwell(&id).await;
     }
     site.record(|world| {
         if let Some(instance) = world.resource_mut(resource) {
@@ -153,7 +155,7 @@ async fn restore(site: &Site, instance: &Instance, snapshot: &str) -> Result<()>
     if source.join("log").is_dir() {
         copy_tree(&source.join("log"), &folder.join("log")).await?;
     }
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     let server = raise(site, instance).await?;
     let message = format!("Restored from snapshot {}", snapshot.id);
     is_new(site, &instance.resource, server, "restoration", &message);
@@ -186,7 +188,7 @@ async fn last_snapshot(site: &Arc<Site>, id: Option<&str>) -> Result<()> {
 
 async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&str>) -> Result<()> {
     last_snapshot(site, final_snapshot).await?;
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;
     }
@@ -200,7 +202,7 @@ async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&s
 }
 
 async fn reboot(site: &Site, instance: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;
     }
@@ -208,7 +210,7 @@ async fn reboot(site: &Site, instance: &Instance) -> Result<()> {
 }
 
 async fn start(site: &Site, instance: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     up_again(site, instance, "DB instance started").await
 }
 
@@ -226,7 +228,7 @@ async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()>
 
 async fn stop(site: &Arc<Site>, instance: &Instance, snapshot: Option<&str>) -> Result<()> {
     last_snapshot(site, snapshot).await?;
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;
     }

@@ -12,6 +12,7 @@ mod rotations;
 mod snapshots;
 mod takeover;
 mod watch;
+mod weather;
 
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;

@@ -41,7 +41,7 @@ pub(super) async fn run(site: &Arc<Site>, arn: &str) {
         Some(_) => rotate_master(site, arn, token).await,
         None => call_steps(site, &secret, &attempt).await,
     };
-    let now = clock::epoch_seconds();
+    let now = site.clock.seconds();
     change(site, arn, |secret| {
         let complete = done.is_ok() && secret.end_rotation(token, now);
         if !complete {
@@ -105,7 +105,7 @@ async fn rotate_master(site: &Arc<Site>, arn: &str, token: &str) -> Result<()> {
     set_rotating(site, arn, true);
     let text = change(site, arn, |secret| {
         let made = managed::value(&user, &managed::new_password());
-        let (now, labels) = (clock::epoch_seconds(), [PENDING.to_owned()]);
+        let (now, labels) = (site.clock.seconds(), [PENDING.to_owned()]);
         // A version that has a value keeps it.
         drop(secret.put(token, made, &labels, now));
         secret.pick(Some(token), None).ok().and_then(|(_, data)| data.text.clone())
@@ -119,7 +119,7 @@ async fn rotate_master(site: &Arc<Site>, arn: &str, token: &str) -> Result<()> {
     }
     change(site, arn, |secret| {
         let from = secret.labels.get(CURRENT).cloned();
-        secret.move_label(CURRENT, Some(token), from.as_deref(), clock::epoch_seconds())
+        secret.move_label(CURRENT, Some(token), from.as_deref(), site.clock.seconds())
     });
     Ok(())
 }
@@ -190,7 +190,7 @@ pub(super) fn take_up(site: &Arc<Site>) {
 pub(super) async fn keep(site: Arc<Site>) {
     loop {
         clock::sleep(INTERVAL).await;
-        let now = clock::epoch_seconds();
+        let now = site.clock.seconds();
         if !site.look(|world| world.secrets.values().any(|secret| is_due(secret, now))) {
             continue;
         }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    base::{Code, Error, Result, clock},
+    base::{Code, Error, Result, clock, poll},
     fail,
     lab::{
         disk,
         instance::InstanceStatus,
         options::SlotsInSnapshot,
-        postgres::{ServerOptions, Upgrade, Version, copy_frozen, copy_tree},
+        postgres::{Process, ServerOptions, Upgrade, Version, copy_frozen, copy_tree},
         site::{SUPERUSER, Site},
         snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
         world::EventSource,
@@ -61,7 +61,7 @@ async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
     let instance = site.look(|world| world.resource(resource).cloned());
     let instance = instance.ok_or_else(|| fail!(Code::LabFailed, "the instance of the snapshot went away"))?;
     let target = fresh_folder(site, &snapshot.folder)?;
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     // Held, so that the watch does not start a server in the middle of the copy of an ended one.
     let _tending = site.tending.lock().await;
     if let Some((process, data)) = site.fleet.view(resource)
@@ -71,7 +71,15 @@ async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
         let ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(snapshot = snapshot.id, ms, "the server stood still");
     } else {
-        copy_tree(&site.instance_folder(&instance).join("data"), &target.join("data")).await?;
+        let data = site.instance_folder(&instance).join("data");
+        let works_in = data.clone();
+        // The backends of a killed postmaster write until they notice.
+        let ended = poll::until("the server to have ended", poll::Patience::ms(50, 30_000), async move || {
+            let left = Process::all_in(&works_in).unwrap_or_default().len();
+            Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+        });
+        ended.await?;
+        copy_tree(&data, &target.join("data")).await?;
         disk::remove_file(&target.join("data/postmaster.pid"))?;
     }
     Ok(())
@@ -81,7 +89,7 @@ async fn copy(site: &Site, snapshot: &Snapshot, source: &str) -> Result<()> {
     let source = site.look(|world| world.snapshot(source).cloned());
     let source = source.map_err(|refusal| fail!(Code::LabFailed, "{}", refusal.message))?;
     let target = fresh_folder(site, &snapshot.folder)?;
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     let from = site.snapshot_folder(&source.folder);
     for part in ["data", "log"] {
         if from.join(part).is_dir() {
@@ -102,7 +110,7 @@ fn fresh_folder(site: &Site, name: &str) -> Result<std::path::PathBuf> {
 /// Upgrades a copy and takes it in the place of the original when it is proved to work; else nothing has changed,
 /// as RDS promises ("rolled back to the original state with the original version").
 async fn upgrade(site: &Site, snapshot: &Snapshot, to: Version) {
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     let next = format!("{}-to-{to}", snapshot.folder.split("-to-").next().unwrap_or_default());
     let work = site.snapshot_folder(&next);
     let done = upgrade_copy(site, snapshot, to, &work).await;
@@ -132,8 +140,9 @@ async fn upgrade_copy(site: &Site, snapshot: &Snapshot, to: Version, work: &std:
     let data = site.snapshot_folder(&snapshot.folder).join("data");
     let password = site.look(crate::lab::world::World::superuser_password);
     let options = ServerOptions { superuser: SUPERUSER.into(), password, ..ServerOptions::default() };
+    let spoil = site.fails_upgrade(&snapshot.id);
     let refuse_slots = site.options.slots_in_snapshot == SlotsInSnapshot::Refuse;
-    Upgrade { from: &from, to: &target, data: &data, work, options: &options, refuse_slots }.run().await
+    Upgrade { from: &from, to: &target, data: &data, work, options: &options, refuse_slots, spoil }.run().await
 }
 
 fn refused(site: &Site, snapshot: &Snapshot, to: Version, error: &Error) {

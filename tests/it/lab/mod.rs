@@ -22,3 +22,4 @@ mod server;
 mod stage;
 mod undo;
 mod upgrade;
+mod weather;

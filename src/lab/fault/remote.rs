@@ -1,5 +1,9 @@
-//! Faults of a lab that another process runs, over HTTP.
+//! The faults of a lab that another process runs, over HTTP.
 
+use axum::{
+    body::Bytes,
+    http::{Method, Request, header},
+};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -7,18 +11,11 @@ use hyper_util::{
 };
 use serde::Deserialize;
 
-use super::{
-    endpoint,
-    fault::{Fault, Struck},
-};
+use super::{Fault, Struck};
 use crate::{
     base::{Code, Result, clock},
     fail,
-};
-
-use axum::{
-    body::Bytes,
-    http::{Method, Request, header},
+    lab::endpoint,
 };
 
 /// How long the lab may take to answer.
