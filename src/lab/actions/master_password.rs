@@ -129,8 +129,7 @@ impl Management {
                     let message = format!("The master user secret of {} is being rotated.", of.id);
                     return Err(Refusal::new("InvalidDBInstanceState", message));
                 };
-                let now = world.clock.seconds();
-                secret.begin_rotation(token, false, now);
+                secret.begin_rotation(token, false, world.clock.seconds());
                 Ok(Some(arn))
             }
         }

@@ -49,7 +49,7 @@ fn instance(site: &Site, world: &World, instance: &Instance) -> Element {
         .text("AllocatedStorage", instance.storage_gb)
         .text("InstanceCreateTime", clock::text_of_ms(instance.created_ms))
         .text("BackupRetentionPeriod", storage.retention_days)
-        .maybe("LatestRestorableTime", restorable(instance).filter(|_| cluster.is_none()))
+        .maybe("LatestRestorableTime", restorable(site, instance).filter(|_| cluster.is_none()))
         .list("DBSecurityGroups", [])
         .list("VpcSecurityGroups", storage.security_groups.iter().map(|id| security_group(id)))
         .list("DBParameterGroups", [group])
@@ -93,9 +93,9 @@ fn instance(site: &Site, world: &World, instance: &Instance) -> Element {
 }
 
 /// `LatestRestorableTime`: a clone of the moment is what the lab can give. On RDS it lies some minutes back.
-pub(super) fn restorable(database: &Instance) -> Option<String> {
+pub(super) fn restorable(site: &Site, database: &Instance) -> Option<String> {
     let has_data = database.retention_days > 0 && database.status != InstanceStatus::Creating;
-    has_data.then(|| clock::text_of_ms(clock::epoch_ms()))
+    has_data.then(|| clock::text_of_ms(site.clock.now_ms()))
 }
 
 pub(super) fn security_group(id: &str) -> Element {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aws_sdk_secretsmanager::{Client, types::RotationRulesType};
-use pgrun::lab::{Function, Lab, add_function, functions};
+use pgrun::lab::{Function, Lab, LabOptions, add_function, functions};
 use serde_json::Value;
 
 use super::stage::{Stage, config, options, scratch, secrets_at};
@@ -128,6 +128,24 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     change(&mut value);
     std::fs::write(path, value.to_string()).unwrap();
+}
+
+/// Where the lab's clock runs fast, a schedule of hours is one of a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_rotates_by_itself() {
+    let (scratch, rotator) = (scratch(), Rotator::default());
+    let fast = LabOptions { speed: 14_400.0, ..options(&scratch) };
+    let lab = Lab::start(&config(), fast).await.unwrap();
+    let secrets = rotator.is_at(&lab);
+    add_function(lab.url(), &Function::new("rotate", &rotator.serve().await)).await.unwrap();
+    secrets.create_secret().name("app").secret_string("a").send().await.unwrap();
+    let rules = RotationRulesType::builder().schedule_expression("rate(4 hours)").duration("1h").build();
+    let rotate = secrets.rotate_secret().secret_id("app").rotation_lambda_arn(ARN).rotation_rules(rules);
+    rotate.rotate_immediately(false).send().await.unwrap();
+    until("the third rotation", async || rotator.steps() > 3 * 4).await;
+    secrets.cancel_rotate_secret().secret_id("app").send().await.unwrap();
+    let told = secrets.describe_secret().secret_id("app").send().await.unwrap();
+    assert!(told.next_rotation_date().is_none() && told.version_ids_to_stages().unwrap().len() >= 2, "{told:?}");
 }
 
 /// A function that does not answer in time has failed, and whoever takes its place goes on.
