@@ -14,7 +14,6 @@ mod measure;
 
 use self::told::Told;
 use crate::{
-    base::clock,
     lab::{
         instance::Instance,
         refusal::{Outcome, Refusal},
