@@ -129,13 +129,20 @@ pub(super) const MODULE: Module = Module {
             parameters: "snapshot, version",
             gives: "#{ state, value } for a step's check",
             effect: Effect::Reads,
-            doc: "Whether the snapshot's upgrade to the version was asked for already: absent or done.",
+            doc: "Whether the snapshot has the version: absent, pending while it is upgraded, or done. A step with this check \
+                  needs a verify clause that waits.",
             example: "rds::upgrade_state(\"blue-example\", \"99\").state // => \"absent\"",
             run: |call| {
                 let (id, version) = (call.text(0)?, call.text(1)?);
                 let found = ask(call, &format!("describing snapshot `{id}`"), async |rds| rds.snapshot(&id).await)?;
-                let asked = found.engine_version == version || found.status == "upgrading";
-                Ok(state(if asked { Made::Ours } else { Made::Absent }, Some(found.to_map())))
+                let is_there = found.engine_version == version && found.status == "available";
+                let is_at_work = found.status == "upgrading";
+                let word = match (is_there, is_at_work) {
+                    (true, _) => "done",
+                    (_, true) => "pending",
+                    _ => "absent",
+                };
+                Ok(seen(word, Some(found.to_map())))
             },
         },
         Function {
@@ -357,6 +364,11 @@ fn state(made: Made, found: Option<Map>) -> Dynamic {
         Made::Foreign => "foreign",
         Made::Absent => "absent",
     };
+    seen(word, found)
+}
+
+/// A word of `check` with what was found.
+fn seen(word: &str, found: Option<Map>) -> Dynamic {
     let value = found.map_or(Value::Null, Value::Map);
     convert::map_to_dynamic(&map! { "state" => word, "value" => value })
 }

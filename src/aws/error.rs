@@ -88,6 +88,7 @@ impl Call<'_> {
         let error = fail!(code, "{} of `{}` {what}: {words} ({aws_code})", self.action, self.subject);
         let error = match code {
             Code::AwsDenied => error.hint(format!("allow `{}:{}` for these credentials", self.service, self.action)),
+            Code::AwsCredentials if is_about_time(aws_code, &words) => error.hint(SET_CLOCK),
             Code::AwsCredentials => error.hint(LOG_IN),
             Code::AwsNotFound => match self.aws.place() {
                 Some(place) => error.hint(format!("this is {place}; check the name, AWS_REGION and AWS_PROFILE")),
@@ -126,6 +127,15 @@ impl Call<'_> {
 }
 
 const LOG_IN: &str = "run `aws sts get-caller-identity`; if it fails too, `aws sso login` or correct AWS_PROFILE";
+const SET_CLOCK: &str = "the clock of this machine is more than five minutes off: compare `date -u` with another machine, set \
+                         it (`timedatectl set-ntp true`), then resume";
+
+/// AWS refuses what seems to be signed at another time (RDS user guide and IAM, "Signing AWS API requests").
+fn is_about_time(aws_code: &str, words: &str) -> bool {
+    let told = ["Signature expired", "Signature not yet current"].iter().any(|begin| words.starts_with(begin));
+    told || matches!(aws_code, "RequestTimeTooSkewed" | "RequestExpired")
+}
+
 const NO_SSO: &str = "run `eval \"$(aws configure export-credentials --format env)\"` in this shell first";
 
 /// Codes that mean "later". RDS answers `Throttling` with HTTP 400 and does not model it; the rest is the SDK's list.

@@ -133,7 +133,8 @@ impl Rds {
                 && !track.traced
             {
                 let ready = is_ready(&instance.status);
-                track.traced = instance.status == status || (ready && self.told(id, begun_ms, words).await);
+                track.traced =
+                    instance.status == status || (ready && self.told(Source::Instance(id), begun_ms, words).await);
             }
             let history = track.look(is_ready(&instance.status));
             seen(judge_instance(goal, &instance, &history), instance)
@@ -158,7 +159,14 @@ impl Rds {
         };
         let waited = wait.watch(&what, async || {
             let snapshot = self.snapshot(id).await?;
-            let history = track.look(snapshot.status == "available");
+            let is_ready = snapshot.status == "available";
+            // An upgrade that fails at once is over between two looks.
+            let may_have_failed =
+                is_ready && matches!(goal, SnapshotGoal::Version(to) if *to != snapshot.engine_version);
+            if may_have_failed && !track.left && self.told(Source::Snapshot(id), begun_ms, FAILED).await {
+                track.left = true;
+            }
+            let history = track.look(is_ready);
             seen(judge_snapshot(goal, &snapshot, &history), snapshot)
         });
         match waited.await {
@@ -217,8 +225,8 @@ impl Rds {
     }
 
     /// Whether an event since then contains one of the words. A question that fails is no evidence.
-    async fn told(&self, id: &str, since_ms: u64, words: &[&str]) -> bool {
-        let Ok(events) = self.events(Source::Instance(id), Some(since_ms)).await else { return false };
+    async fn told(&self, source: Source<'_>, since_ms: u64, words: &[&str]) -> bool {
+        let Ok(events) = self.events(source, Some(since_ms)).await else { return false };
         events.iter().any(|event| {
             let message = event.message.to_ascii_lowercase();
             words.iter().any(|word| message.contains(word))
@@ -236,6 +244,9 @@ impl Rds {
         }
     }
 }
+
+/// What RDS says of an upgrade that it rolled back.
+const FAILED: &[&str] = &["fail", "rolled back", "cannot be upgraded"];
 
 /// A verdict for [`poll::until`].
 fn seen<T>(verdict: Verdict, thing: T) -> Result<Seen<T>> {

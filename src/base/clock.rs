@@ -28,6 +28,20 @@ pub fn epoch_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
+/// Milliseconds since 1970 of a text such as `20261120T151207Z`, as requests to AWS bear it.
+#[must_use]
+pub fn ms_of_compact(text: &str) -> Option<u64> {
+    let at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    u64::try_from(at.timestamp().as_millisecond()).ok()
+}
+
+/// The text that [`ms_of_compact`] reads.
+#[must_use]
+pub fn compact_of_ms(epoch_ms: u64) -> String {
+    let at = Timestamp::from_millisecond(i64::try_from(epoch_ms).unwrap_or(i64::MAX)).unwrap_or_default();
+    at.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
 /// RFC 3339 text in UTC with milliseconds, of a point given as milliseconds since 1970.
 #[must_use]
 pub fn text_of_ms(epoch_ms: u64) -> String {

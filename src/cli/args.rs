@@ -204,6 +204,8 @@ pub(super) struct RehearseArgs {
     /// Let the lab fail as AWS does on a bad day: a JSON file with a list of faults, or a seed
     #[arg(long, value_name = "FILE|SEED")]
     pub(super) faults: Option<String>,
+    #[command(flatten, next_help_heading = "The lab")]
+    pub(super) lab: super::lab_setup::LabSetup,
     /// Run every step's body and every undo twice in a row, and compare the end state
     #[arg(long)]
     pub(super) twice: bool,

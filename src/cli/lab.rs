@@ -9,11 +9,16 @@ use std::{
 
 use clap::{Args, Subcommand};
 
+use super::{
+    lab_forward,
+    lab_function::{self, FunctionCommand},
+    lab_setup::LabSetup,
+};
 use crate::{
     base::{Code, Result, config::Config, prose},
     fail,
     lab::{
-        self, FAULT_KINDS, Fault, LabOptions, Running, Struck,
+        self, FAULT_KINDS, Fault, Running, Struck,
         postgres::{ServerUser, lab_folder},
     },
 };
@@ -34,6 +39,9 @@ pub enum LabCommand {
         /// Stay in the foreground until Ctrl-C
         #[arg(long)]
         foreground: bool,
+        /// How it is set up; a lab that runs already stays as it is
+        #[command(flatten)]
+        setup: LabSetup,
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -53,13 +61,33 @@ pub enum LabCommand {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Let the endpoint fail as AWS does on a bad day
+    /// Let the endpoint, the states and the servers fail as on a bad day
     Fault {
         /// What to do with the faults
         #[command(subcommand)]
         command: FaultCommand,
         /// Where the lab keeps its state and its servers
         #[arg(long, value_name = "DIR", global = true)]
+        dir: Option<PathBuf>,
+    },
+    /// Register HTTP servers as the Lambda functions that rotate secrets
+    Function {
+        /// What to do with the functions
+        #[command(subcommand)]
+        command: FunctionCommand,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR", global = true)]
+        dir: Option<PathBuf>,
+    },
+    /// Forward a local port to an instance or a proxy until Ctrl-C, as kubectl port-forward does
+    Forward {
+        /// The instance or the proxy
+        name: String,
+        /// The local port; any free one where it is not given
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+        /// Where the lab keeps its state and its servers
+        #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
     /// Print shell lines that point the AWS SDK, the aws CLI and pgrun to the lab: eval "$(pgrun lab env)"
@@ -75,23 +103,33 @@ pub enum LabCommand {
 pub enum FaultCommand {
     /// Add a fault; it strikes from the next call on
     Add {
-        /// throttle, unavailable, error-after, reset-before, reset-after or slow
+        /// Of calls: throttle, unavailable, error-after, reset-before, reset-after, slow, stale, cut-log. Of the lab:
+        /// stuck, fail-upgrade, clock-skew. Of servers: kill, restart, stall, refuse, disk-full, slow-fsync
         kind: String,
         /// The action that it strikes, for example CreateDBSnapshot; `Describe*` means all that begin so
         #[arg(long, default_value = "*")]
         action: String,
+        /// The instance or snapshot that a fault of the lab or its servers strikes; `shop-*` means all that begin so
+        #[arg(long, default_value = "*", value_name = "ID")]
+        target: String,
         /// After so many strikes it is over
         #[arg(long, value_name = "N")]
         times: Option<u32>,
-        /// How likely it strikes a call, from 0 to 1
+        /// How likely it strikes, from 0 to 1
         #[arg(long, default_value_t = 1.0)]
         chance: f64,
+        /// Strike only every N-th time
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        every: u32,
         /// Where its chance begins
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// How long `slow` holds an answer back
+        /// How long it lasts: an answer that is held back, a state, a stalled server, a full disk
         #[arg(long, value_name = "MS", default_value_t = 2000)]
         hold_ms: u64,
+        /// By how much `clock-skew` sets the clock of AWS forward, or back
+        #[arg(long, value_name = "MS", default_value_t = 0, allow_hyphen_values = true)]
+        skew_ms: i64,
     },
     /// List the faults, and how often each has struck
     List {
@@ -112,16 +150,18 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
     | LabCommand::Down { dir }
     | LabCommand::Status { dir, .. }
     | LabCommand::Fault { dir, .. }
+    | LabCommand::Function { dir, .. }
+    | LabCommand::Forward { dir, .. }
     | LabCommand::Env { dir }) = &args.command;
     let dir = folder(config, dir.as_deref())?;
     match &args.command {
-        LabCommand::Up { foreground: true, .. } => {
-            lab::foreground(config, LabOptions::at(dir), |found| say(out, &up_text(found))).await
+        LabCommand::Up { foreground: true, setup, .. } => {
+            lab::foreground(config, setup.options(&dir), |found| say(out, &up_text(found))).await
         }
-        LabCommand::Up { .. } => {
+        LabCommand::Up { setup, .. } => {
             let program = std::env::current_exe().map_err(|e| fail!(Code::LabFailed, "where pgrun is: {e}"))?;
             let mut command = Command::new(program);
-            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir);
+            command.args(["lab", "up", "--foreground", "--dir"]).arg(&dir).args(setup.arguments());
             let found = lab::up(&dir, command).await?;
             say(out, &up_text(&found))
         }
@@ -135,6 +175,8 @@ pub async fn run(args: &LabArgs, config: &Config, out: &mut dyn Write) -> Result
             say(out, &text)
         }
         LabCommand::Fault { command, .. } => say(out, &fault(&dir, command).await?),
+        LabCommand::Function { command, .. } => say(out, &lab_function::run(&running(&dir)?.url, command).await?),
+        LabCommand::Forward { name, port, .. } => lab_forward::run(&dir, name, *port, |text| say(out, text)).await,
         LabCommand::Env { .. } => say(out, &env_text(&running(&dir)?)),
     }
 }
@@ -147,14 +189,17 @@ fn running(dir: &Path) -> Result<Running> {
 async fn fault(dir: &Path, command: &FaultCommand) -> Result<String> {
     let url = running(dir)?.url;
     Ok(match command {
-        FaultCommand::Add { kind, action, times, chance, seed, hold_ms } => {
+        FaultCommand::Add { kind, action, target, times, chance, every, seed, hold_ms, skew_ms } => {
             let fault = Fault {
                 kind: kind.clone(),
                 action: action.clone(),
+                target: target.clone(),
                 times: *times,
                 chance: *chance,
+                every: *every,
                 seed: *seed,
                 hold_ms: *hold_ms,
+                skew_ms: *skew_ms,
             };
             faults_text(&lab::add_fault(&url, &fault).await?)
         }
@@ -182,7 +227,8 @@ fn faults_text(faults: &[Struck]) -> String {
     for Struck { fault, hits } in faults {
         let does = FAULT_KINDS.iter().find(|kind| kind.name == fault.kind).map_or("", |kind| kind.does);
         let times = fault.times.map_or_else(|| "any".to_owned(), |times| times.to_string());
-        table.add_row([&fault.kind, &fault.action, &times, &fault.chance.to_string(), &hits.to_string(), does]);
+        let strikes = if fault.target == "*" { &fault.action } else { &fault.target };
+        table.add_row([&fault.kind, strikes, &times, &fault.chance.to_string(), &hits.to_string(), does]);
     }
     format!("{table}\n")
 }
@@ -212,6 +258,7 @@ fn up_text(found: &Running) -> String {
 /// Credentials of the user's must not be mixed into a session with the lab, nor a proxy stand between.
 fn env_text(found: &Running) -> String {
     let (url, region) = (&found.url, &found.region);
+    let ca = prose::shell_word(&lab::ca_file(&found.dir).display().to_string());
     format!(
         "unset AWS_PROFILE AWS_SESSION_TOKEN\n\
          export AWS_ENDPOINT_URL={url}\n\
@@ -220,6 +267,7 @@ fn env_text(found: &Running) -> String {
          export AWS_ACCESS_KEY_ID=lab\n\
          export AWS_SECRET_ACCESS_KEY=lab\n\
          export AWS_EC2_METADATA_DISABLED=true\n\
+         export PGSSLROOTCERT={ca}\n\
          export NO_PROXY=127.0.0.1${{NO_PROXY:+,$NO_PROXY}}\n"
     )
 }
@@ -230,12 +278,18 @@ fn status_text(status: &lab::Status) -> String {
         None => "not running\n".to_owned(),
     };
     let _ = writeln!(text, "folder: {}", status.dir.display());
-    text.push_str("master users are superusers: what RDS refuses them is not refused here\n");
+    let _ = writeln!(text, "{}", status.masters());
+    let _ =
+        writeln!(text, "authority: {} (sslmode=verify-full with the host below, at 127.0.0.1)", status.ca().display());
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "where"]);
-    for (id, state, version, address) in &status.instances {
-        let address = address.clone().unwrap_or_default();
+    for ((id, state, version, address), (host, _)) in status.instances.iter().zip(&status.servers) {
+        let address = address.as_ref().map(|address| format!("{address} {host}")).unwrap_or_default();
         table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
+    }
+    for (name, state, host, port) in &status.proxies {
+        let at = port.map(|port| format!("127.0.0.1:{port} {host}")).unwrap_or_default();
+        table.add_row(["proxy", name, state, "", &at]);
     }
     for (id, state, version, instance) in &status.snapshots {
         let of = format!("of {instance}");

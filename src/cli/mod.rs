@@ -3,6 +3,9 @@
 mod args;
 mod exit;
 pub mod lab;
+mod lab_forward;
+pub mod lab_function;
+mod lab_setup;
 mod list;
 mod picture;
 mod prune;

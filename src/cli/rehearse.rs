@@ -23,7 +23,7 @@ use crate::{
     },
     fail,
     lab::{
-        Fault, FaultDesk, Lab, LabOptions, SAMPLE, Struck,
+        Calls, Fault, FaultDesk, Lab, SAMPLE, Struck,
         postgres::{Catalogue, ServerUser, lab_folder},
     },
 };
@@ -93,6 +93,7 @@ struct Rehearsal {
     from: String,
     to: String,
     facts: Map,
+    calls: Calls,
     failure: Option<Error>,
     kept: Option<PathBuf>,
     exit: u8,
@@ -121,10 +122,16 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         let catalogue = Catalogue::look(config).await?;
         let (from, to) = catalogue.pair(args.from, args.to)?;
         ui.remark(&format!("PostgreSQL {from} to {to}, in {}", folder.display()));
+        let mut options = args.lab.options(&folder);
         for version in [from, to] {
-            catalogue.obtain(version).await?;
+            let installation = catalogue.obtain(version).await?;
+            // On both sides or on none: a master that becomes a superuser by the upgrade would be a difference.
+            if catalogue.facilities(&installation).await.library.is_none() {
+                options.hook_library = false;
+                ui.remark(&format!("master users are superusers: no C compiler, or no server headers of {version}"));
+            }
         }
-        Ok((Lab::start(config, LabOptions::at(&folder)).await?, from.to_string(), to.to_string()))
+        Ok((Lab::start(config, options).await?, from.to_string(), to.to_string()))
     })?;
     let mut stage = stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?;
     stage.trial = trial.clone();
@@ -150,6 +157,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         stage: Some(stage.clone()),
     };
     let ended = run::start(&settings, &script, Begin { id: Some("stage".into()), ..Begin::default() });
+    let calls = lab.calls();
     let closed = runtime.block_on(lab.shutdown());
     runtime.shutdown_background();
     let (failure, exit) = match ended {
@@ -180,7 +188,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         remove(&folder)?;
     }
     let runbook = args.file.to_string_lossy().into_owned();
-    Ok(Rehearsal { runbook, from, to, facts: stage.facts(), failure, kept: keep.then_some(folder), exit })
+    Ok(Rehearsal { runbook, from, to, facts: stage.facts(), calls, failure, kept: keep.then_some(folder), exit })
 }
 
 /// The faults of a rehearsal: those of a file, or drawn from a seed, another one for each repetition.
@@ -210,6 +218,10 @@ impl Weather for BadDay {
     fn end(&self) -> Vec<Map> {
         let told = |struck: &Struck| Value::from_json(&serde_json::to_value(struck).unwrap_or_default());
         self.desk.clear().iter().filter_map(|struck| told(struck).ok()?.as_map().cloned()).collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.desk.is_quiet()
     }
 }
 
@@ -299,7 +311,7 @@ impl Rehearsal {
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
             "application_outage_ms": fact("application_outage_ms"), "cutover_ms": fact("cutover_ms"), "steps": steps,
-            "verified": fact("verified"), "chaos": fact("chaos"),
+            "verified": fact("verified"), "chaos": fact("chaos"), "calls": self.calls,
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
         })

@@ -13,7 +13,9 @@ use axum::{
 
 use super::{
     actions::{ACTIONS, Action},
-    fault::{Blow, Struck},
+    call::{self, Fate},
+    fault::{Blow, SKEW_BORNE_MS, Strike, Struck},
+    functions_at,
     json::{self, Members},
     metrics::{self, told::Protocol},
     query::Query,
@@ -36,7 +38,7 @@ pub(super) const FAULTS: &str = "/lab/faults";
 
 pub(super) fn router(site: Arc<Site>) -> Router {
     let faults = get(list_faults).post(add_fault).delete(clear_faults);
-    Router::new().route(FAULTS, faults).fallback(answer).with_state(site)
+    Router::new().route(FAULTS, faults).merge(functions_at::routes()).fallback(answer).with_state(site)
 }
 
 async fn list_faults(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
@@ -94,29 +96,35 @@ async fn answer(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap, bod
     };
     let target = by_cbor.map(|(service, action)| format!("{service}.{action}")).or(target);
     let asked = Asked { headers, body, target, metrics, request_id: uuid::Uuid::new_v4().to_string() };
-    let blow = site.faults.strike(&asked.action());
+    let action = asked.action();
+    site.ledger.call(&action, asked.target.is_none());
+    let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&action) else { return asked.perform(&site) };
+    let hold = Duration::from_millis(hold_ms);
     match blow {
-        None => asked.perform(&site),
-        Some((Blow::Throttle, _)) => asked.refused(&asked.throttled()),
-        Some((Blow::Unavailable, _)) => asked.refused(&Refusal {
+        Blow::Throttle => asked.refused(&asked.throttled()),
+        Blow::Unavailable => asked.refused(&Refusal {
             status: 503,
             code: "ServiceUnavailable",
             message: "The service is unavailable. Please try again shortly.".into(),
         }),
-        Some((Blow::ErrorAfter, _)) => {
+        Blow::ErrorAfter => {
             drop(asked.perform(&site));
             let message = "An internal error occurred.".into();
             asked.refused(&Refusal { status: 500, code: "InternalFailure", message })
         }
-        Some((Blow::ResetBefore, _)) => cut_off(),
-        Some((Blow::ResetAfter, _)) => {
+        Blow::ResetBefore => cut_off(),
+        Blow::ResetAfter => {
             drop(asked.perform(&site));
             cut_off()
         }
-        Some((Blow::Slow, hold_ms)) => {
-            clock::sleep(Duration::from_millis(hold_ms)).await;
+        Blow::Slow => {
+            clock::sleep(hold).await;
             asked.perform(&site)
         }
+        Blow::Stale => call::with(Fate { past: site.past(hold), ..Fate::default() }, || asked.perform(&site)),
+        Blow::CutLog => call::with(Fate { cuts_log: true, ..Fate::default() }, || asked.perform(&site)),
+        // The others strike no calls.
+        _ => asked.perform(&site),
     }
 }
 
@@ -136,6 +144,9 @@ impl Asked {
     }
 
     fn perform(&self, site: &Arc<Site>) -> Response {
+        if let Err(refusal) = self.require_time(site) {
+            return self.refused(&refusal);
+        }
         if let Some(protocol) = self.metrics {
             let action = self.action();
             let read = || protocol.read(&self.body).and_then(|asked| metrics::answer(site, &action, &asked));
@@ -149,6 +160,29 @@ impl Asked {
             None => query_answer(site, &self.headers, &self.body, &self.request_id),
         };
         self.response(status, kind, text)
+    }
+
+    /// A request bears the time at which it was signed, and AWS takes none that is too old or from the future. What
+    /// has no time, such as a presigned one, is no business of the lab's.
+    fn require_time(&self, site: &Site) -> Outcome<()> {
+        let text = self.headers.get("x-amz-date").and_then(|value| value.to_str().ok());
+        let Some(signed_ms) = text.and_then(clock::ms_of_compact) else { return Ok(()) };
+        let now_ms = site.clock.now_ms();
+        if signed_ms.abs_diff(now_ms) <= SKEW_BORNE_MS || site.clock.skew_ms() == 0 {
+            return Ok(());
+        }
+        let (signed, now) = (text.unwrap_or_default(), clock::compact_of_ms(now_ms));
+        let message = if signed_ms < now_ms {
+            let least = clock::compact_of_ms(now_ms - SKEW_BORNE_MS);
+            format!("Signature expired: {signed} is now earlier than {least} ({now} - 5 min.)")
+        } else {
+            let most = clock::compact_of_ms(now_ms + SKEW_BORNE_MS);
+            format!("Signature not yet current: {signed} is still later than {most} ({now} + 5 min.)")
+        };
+        Err(match self.target {
+            Some(_) => Refusal::new("InvalidSignatureException", message),
+            None => Refusal { status: 403, code: "SignatureDoesNotMatch", message },
+        })
     }
 
     /// How each service says that calls come too fast ("Common Errors" of both API references).
@@ -187,14 +221,14 @@ impl Asked {
 
 /// Signatures are not checked, but there must be one, as for AWS. This also keeps web pages out: a browser sends no
 /// such header to a foreign address without asking first.
-fn require_signature(headers: &HeaderMap) -> Outcome<()> {
+pub(super) fn require_signature(headers: &HeaderMap) -> Outcome<()> {
     if headers.contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
     Err(Refusal { status: 403, code: "MissingAuthenticationToken", message: "Missing Authentication Token".into() })
 }
 
-fn json_answer(site: &Site, headers: &HeaderMap, target: &str, body: &[u8]) -> (u16, &'static str, String) {
+fn json_answer(site: &Arc<Site>, headers: &HeaderMap, target: &str, body: &[u8]) -> (u16, &'static str, String) {
     let name = target.strip_prefix("secretsmanager.").unwrap_or_default();
     let done = require_signature(headers).and_then(|()| match find(name) {
         Some(Action::Json(act)) => act(site, &Members::parse(body)?),

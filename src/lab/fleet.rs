@@ -36,6 +36,11 @@ impl Fleet {
         self.lock().get(resource).map(|server| (server.process().clone(), server.folder().join("data")))
     }
 
+    /// The instances that have a server.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// The instances whose server ended by itself.
     pub(crate) fn ended(&self) -> Vec<String> {
         let fleet = self.lock();

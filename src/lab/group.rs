@@ -66,7 +66,7 @@ const FIXED: [&str; 19] = [
 /// parameters").
 const OF_RDS: [(&str, bool, &str, &str, &str); 6] = [
     ("rds.logical_replication", true, "0", "0,1", "Enables logical decoding."),
-    // The lab has no TLS in this version, so its default differs from the one of RDS from 15 on.
+    // RDS has 1 from 15 on. Here 0: not every build has TLS, and a rehearsal may not depend on the machine.
     ("rds.force_ssl", false, "0", "0,1", "Force SSL connections."),
     ("rds.restrict_password_commands", true, "0", "0,1", "Restricts password-related commands to rds_password."),
     ("rds.log_retention_period", false, "4320", "1440-10080", "Amount of minutes to keep log files."),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     kind::{Engine, Kind},
+    managed::MasterSecret,
     postgres::Version,
 };
 
@@ -29,6 +30,7 @@ pub(crate) enum InstanceStatus {
     Starting,
     Stopped,
     Stopping,
+    StorageFull,
     Upgrading,
 }
 
@@ -50,6 +52,7 @@ impl InstanceStatus {
             Self::Starting => "starting",
             Self::Stopped => "stopped",
             Self::Stopping => "stopping",
+            Self::StorageFull => "storage-full",
             Self::Upgrading => "upgrading",
         }
     }
@@ -58,7 +61,12 @@ impl InstanceStatus {
     pub(crate) fn serves(self) -> bool {
         matches!(
             self,
-            Self::Available | Self::BackingUp | Self::Modifying | Self::Renaming | Self::ResettingMasterCredentials
+            Self::Available
+                | Self::BackingUp
+                | Self::Modifying
+                | Self::Renaming
+                | Self::ResettingMasterCredentials
+                | Self::StorageFull
         )
     }
 }
@@ -177,6 +185,9 @@ pub(crate) struct Instance {
     pub(crate) version: Version,
     pub(crate) class: String,
     pub(crate) master: String,
+    /// The master user is a superuser, as in labs without the hook library; otherwise it is what it is on RDS.
+    #[serde(default = "yes")]
+    pub(crate) superuser_master: bool,
     pub(crate) database: Option<String>,
     /// Where its server listens; none before it first did. What was asked for is tried first.
     pub(crate) port: Option<u16>,
@@ -195,9 +206,17 @@ pub(crate) struct Instance {
     pub(crate) subnet_group: Option<String>,
     pub(crate) security_groups: Vec<String>,
     pub(crate) tags: Tags,
+    /// The secret with the master password, where RDS manages it.
+    #[serde(default)]
+    pub(crate) master_secret: Option<MasterSecret>,
     /// Changes that wait for a maintenance window, which the lab has none of, or for `ApplyImmediately`.
     pub(crate) pending: Changes,
     pub(crate) work: Option<Work>,
+}
+
+/// In labs of before there was a library.
+fn yes() -> bool {
+    true
 }
 
 impl Instance {

@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use super::{
     disk, endpoint,
     fault::{Fault, Struck},
+    ledger::Calls,
     options::LabOptions,
     postgres::{Catalogue, ServerUser, Shutdown, require_reachable},
     site::Site,
@@ -46,8 +47,20 @@ impl FaultDesk {
         self.0.faults.add(fault)
     }
 
-    /// Ends all faults, and tells how often each has struck.
+    /// All faults, those that are over included.
     #[must_use]
+    pub fn list(&self) -> Vec<Struck> {
+        self.0.faults.list()
+    }
+
+    /// Whether there is no fault and nothing of one lasts: every server that should run does.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.0.faults.list().is_empty() && !self.0.is_disturbed()
+    }
+
+    /// Ends all faults, and tells how often each has struck.
+    #[expect(clippy::must_use_candidate, reason = "whoever only wants them to end does not ask")]
     pub fn clear(&self) -> Vec<Struck> {
         self.0.faults.clear()
     }
@@ -72,11 +85,12 @@ impl Lab {
         let catalogue = Catalogue::look(config).await?;
         let mut world = World::load(&options.world_file())?.unwrap_or_else(|| World::new(&options.region));
         world.region.clone_from(&options.region);
+        world.wind(options.speed);
         let listener = bind(&options, world.endpoint_port).await?;
         let address = listener.local_addr().map_err(disk::failed("bind in", &options.dir))?;
         world.endpoint_port = Some(address.port());
         world.save(&options.world_file())?;
-        let site = Arc::new(Site::new(options, catalogue, user, world));
+        let site = Arc::new(Site::new(options, catalogue, user, world)?);
         for version in site.catalogue.installed() {
             site.obtain(version).await?;
         }
@@ -109,6 +123,12 @@ impl Lab {
     #[must_use]
     pub fn fault_desk(&self) -> FaultDesk {
         FaultDesk(self.site.clone())
+    }
+
+    /// What its clients asked so far.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.site.ledger.calls()
     }
 
     /// The region in its ARNs.

@@ -7,19 +7,33 @@
 //!  world      what the lab remembers: instance, cluster, snapshot, group, secret; one file, written with every change
 //!  kind       what instances and clusters are called, and what they are refused with
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
-//!  postgres/  real servers, without any notion of RDS
+//!  function   rotation functions: HTTP servers on loopback in the place of Lambda
+//!  postgres/  real servers, without any notion of RDS but in the C of its hooks/
+//!  authority  certificates;  relay, scram, wire  the connections of an RDS Proxy
 //!  life       a lab in this process;  daemon  one in a process of its own
 //! ```
 //!
 //! # Where the lab differs from RDS
 //!
-//! - The master user is a superuser. On RDS it is a member of `rds_superuser`, to which patches of RDS give what
-//!   vanilla PostgreSQL gives superusers only. So the lab does not refuse what RDS refuses, such as `ALTER SYSTEM`.
-//! - `GRANT rds_replication TO x` does not let `x` replicate: it needs `CREATE ROLE x .. REPLICATION`, which the master
-//!   may write here and may not on RDS.
-//! - There is no TLS, so `rds.force_ssl` is 0 by default.
+//! - The master user is what it is on RDS, a member of `rds_superuser` without SUPERUSER, where a C compiler and the
+//!   server headers of that version are: then servers load a library (`postgres/hooks/rdslab.c`) that allows it what RDS
+//!   allows and nothing else. Elsewhere it is a superuser, `GRANT rds_replication` gives nothing, and what RDS refuses,
+//!   such as `ALTER SYSTEM`, passes. It becomes one also where an upgrade leads to a version without headers.
+//! - With the library, differences remain. Who has the privileges of `rds_replication` shows REPLICATION in `pg_roles`:
+//!   PostgreSQL asks for the attribute itself. Extensions and event triggers belong to `rdsadmin`, and below 16
+//!   subscriptions do. From 16 on a subscription belongs to whoever made it, and its worker acts as the owners of the
+//!   tables, as PostgreSQL has it; RDS does not say. Of the settings that only superusers may set, the master may set
+//!   `session_replication_role` and no other. On 13 the functions `pg_replication_origin_*` stay closed to it.
+//! - From 16 on members of `rds_superuser` with CREATEROLE alter, grant and drop every ordinary role, ADMIN OPTION or
+//!   not. No page of RDS says so; that they can after an upgrade is what users report.
+//! - TLS is there where the build of PostgreSQL has it, by an authority of the lab's own (`ca.pem`). `rds.force_ssl` is
+//!   0 by default. `CACertificateIdentifier` names Amazon's authority all the same.
+//! - IAM authentication needs the library and TLS. A token's signature is not verified, and no policy is asked: the lab
+//!   knows neither secret keys nor identities. Host, port, role, age and form are checked.
+//! - An RDS Proxy multiplexes nothing, takes no IAM authentication, has one instance behind it, and listens on a port of
+//!   its own that `pgrun lab status` shows: its `Endpoint` is the name in its certificate, which no DNS knows.
 //! - `Endpoint` is 127.0.0.1 with the port that the server really has, whatever `Port` asked for. It stays through
-//!   restarts unless somebody else takes the port meanwhile.
+//!   restarts unless somebody else takes the port meanwhile. The name that RDS would give is in the certificate.
 //! - A restore to a point in time gives the present: `LatestRestorableTime` is now, and an earlier time is refused.
 //! - What is only kept and shown, such as `StorageType`, `Iops`, `KmsKeyId` or `MonitoringInterval`, changes no server.
 //!   `AllocatedStorage` limits nothing.
@@ -35,39 +49,62 @@
 //! - CloudWatch keeps nothing: it measures when it is asked, and gives one data point.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
+//! - Secrets Manager rotates when a window opens, not at any time in it, and tries a failed rotation again every hour;
+//!   AWS does not say when it does. Secrets are not encrypted, policies are kept and not enforced, and nothing is
+//!   replicated to another Region.
 //! - A snapshot shows what a killed process leaves, not what a power cut leaves: what was written is in it, synced or
 //!   not.
 
 mod actions;
 mod attributes;
 mod aurora;
+mod authority;
+mod call;
+mod clock;
 mod daemon;
 mod disk;
 mod endpoint;
 mod fault;
-mod faults_at;
 mod fleet;
+mod function;
+mod functions_at;
 mod group;
+mod http;
 mod instance;
 mod json;
 mod kind;
+mod ledger;
 mod life;
+mod managed;
 mod master;
 mod metrics;
 mod options;
 pub mod postgres;
+mod proxy;
 mod query;
 mod refusal;
+mod relay;
+mod rotation;
+mod schedule;
+mod scram;
 mod secret;
+#[cfg(test)]
+mod secret_laws;
 mod site;
 mod snapshot;
+mod wire;
 mod work;
 mod world;
 mod xml;
 
+pub use authority::ca_file;
 pub use daemon::{Running, Status, down, foreground, running, status, up};
-pub use fault::{Fault, KINDS as FAULT_KINDS, Kind as FaultKind, Struck};
-pub use faults_at::{add_fault, clear_faults, faults};
+pub use fault::{
+    Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
+};
+pub use function::{Function, Registered};
+pub use functions_at::{add_function, functions, remove_function};
+pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
 

@@ -13,8 +13,12 @@ pub struct LabOptions {
     pub region: String,
     /// How long states last.
     pub delays: Delays,
+    /// So many seconds of the lab pass in one.
+    pub speed: f64,
     /// What becomes of logical slots in the upgrade of a snapshot.
     pub slots_in_snapshot: SlotsInSnapshot,
+    /// Servers load the hook library where it can be compiled. Without it every master user is a superuser.
+    pub hook_library: bool,
 }
 
 impl LabOptions {
@@ -26,7 +30,9 @@ impl LabOptions {
             port: 0,
             region: "eu-west-1".into(),
             delays: Delays::default(),
+            speed: 1.0,
             slots_in_snapshot: SlotsInSnapshot::default(),
+            hook_library: true,
         }
     }
 
@@ -35,7 +41,7 @@ impl LabOptions {
     }
 }
 
-/// Delays that make a script wait as it has to wait for RDS, only shorter.
+/// Delays that make a script wait as it has to wait for RDS, only shorter. They are in the lab's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delays {
     /// How long a state such as `creating` or `modifying` lasts at least.

@@ -1,13 +1,19 @@
 //! One secret of Secrets Manager: its versions and its staging labels. The requests about it are read in
 //! `actions/secrets`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::refusal::{Outcome, Refusal};
+use super::{
+    refusal::{Outcome, Refusal},
+    rotation::Rotation,
+    site::ACCOUNT,
+};
 
 pub(crate) const CURRENT: &str = "AWSCURRENT";
+pub(crate) const PENDING: &str = "AWSPENDING";
 pub(crate) const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// AWS removes versions without a label when there are more than this many (user guide, "quotas") ..
@@ -16,7 +22,7 @@ const KEPT_VERSIONS: usize = 100;
 /// .. but none that is younger than a day.
 const KEPT_SECONDS: f64 = 86_400.0;
 
-/// A version may bear this many labels (API reference, `UpdateSecretVersionStage`).
+/// All versions of a secret together bear this many labels (user guide, "quotas").
 const MAX_LABELS: usize = 20;
 
 /// The value of a version: a text or base64 of bytes. The lab keeps values in its state file, as AWS keeps them in its
@@ -33,13 +39,18 @@ impl std::fmt::Debug for Data {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredVersion {
-    pub(crate) data: Data,
+    /// None from the beginning of a rotation until its function has put a value (API reference, `DescribeSecret`:
+    /// "Secrets Manager creates an AWSPENDING version ID before creating the new secret version").
+    pub(crate) data: Option<Data>,
     /// Seconds since 1970.
     pub(crate) created: f64,
     /// Versions of one second have an order too.
     pub(crate) number: u64,
+    /// The day on which its value was read last.
+    #[serde(default)]
+    pub(crate) accessed: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,9 +71,42 @@ pub(crate) struct StoredSecret {
     /// Each label is on one version: a map from label to version cannot hold it otherwise.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) next_number: u64,
+    #[serde(default)]
+    pub(crate) rotation: Rotation,
+    /// The resource policy, as it was given.
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
 }
 
 impl StoredSecret {
+    /// A secret without versions. The six characters behind the name are AWS's way to tell apart secrets of one name
+    /// that lived one after the other.
+    pub(crate) fn new(name: &str, region: &str, now: f64) -> Self {
+        let suffix: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(6).map(char::from).collect();
+        Self {
+            name: name.to_owned(),
+            arn: format!("arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:{name}-{suffix}"),
+            description: None,
+            kms_key: None,
+            tags: Vec::new(),
+            owning_service: None,
+            created: now,
+            changed: now,
+            accessed: None,
+            deletion: None,
+            versions: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            next_number: 0,
+            rotation: Rotation::default(),
+            policy: None,
+        }
+    }
+
+    /// True when this text names it: its name, its ARN, or its ARN without the six characters at the end.
+    pub(crate) fn is_called(&self, id: &str) -> bool {
+        self.name == id || self.arn == id || self.arn.rsplit_once('-').is_some_and(|(short, _)| short == id)
+    }
+
     /// The labels of a version.
     pub(crate) fn labels_of(&self, version: &str) -> Vec<String> {
         self.labels.iter().filter(|(_, on)| *on == version).map(|(label, _)| label.clone()).collect()
@@ -76,6 +120,55 @@ impl StoredSecret {
         Err(invalid_request("You can't perform this operation on the secret because it was marked for deletion."))
     }
 
+    /// Refuses while another service manages it (API reference: the cause of `InvalidRequestException`).
+    pub(crate) fn require_unmanaged(&self) -> Outcome<()> {
+        let Some(owner) = &self.owning_service else { return Ok(()) };
+        Err(invalid_request(format!(
+            "The secret is managed by another service ({owner}), and you must use that service to update it."
+        )))
+    }
+
+    /// The version that bears AWSPENDING while another one, or none, bears AWSCURRENT: a rotation that is not complete.
+    pub(crate) fn unfinished(&self) -> Option<&str> {
+        let pending = self.labels.get(PENDING).map(String::as_str);
+        pending.filter(|pending| self.labels.get(CURRENT).is_none_or(|current| current != pending))
+    }
+
+    /// Adds a version that has no value yet, with AWSPENDING: what a rotation begins with.
+    pub(crate) fn begin_version(&mut self, token: &str, now: f64) {
+        self.version(token, now);
+        self.attach(PENDING, token);
+        self.changed = now;
+    }
+
+    /// Removes a version with its labels. Where somebody made it the current one meanwhile, it loses AWSPENDING only.
+    pub(crate) fn drop_version(&mut self, token: &str, now: f64) {
+        if self.labels.get(CURRENT).is_some_and(|current| current == token) {
+            self.labels.remove(PENDING);
+        } else {
+            self.labels.retain(|_, on| on != token);
+            self.versions.remove(token);
+        }
+        self.changed = now;
+    }
+
+    fn version(&mut self, token: &str, now: f64) -> &mut StoredVersion {
+        let number = self.next_number + 1;
+        self.versions.entry(token.to_owned()).or_insert_with(|| {
+            self.next_number = number;
+            StoredVersion { data: None, created: now, number, accessed: None }
+        })
+    }
+
+    /// Refuses when the secret would bear too many labels with these.
+    fn require_room(&self, labels: &[String]) -> Outcome<()> {
+        let all: BTreeSet<&String> = self.labels.keys().chain(labels).collect();
+        if all.len() <= MAX_LABELS {
+            return Ok(());
+        }
+        Err(Refusal::new("LimitExceededException", "All versions of a secret can have up to 20 staging labels."))
+    }
+
     /// Puts a label on a version: the one place where labels move. What AWSCURRENT leaves becomes AWSPREVIOUS.
     pub(crate) fn attach(&mut self, label: &str, version: &str) {
         let left = self.labels.insert(label.to_owned(), version.to_owned()).filter(|left| left != version);
@@ -87,35 +180,45 @@ impl StoredSecret {
                 self.labels.remove(PREVIOUS);
             }
         }
+        self.forget_empty();
     }
 
-    /// Adds a version under the caller's token. The same token with the same value is a replay: it changes nothing,
+    /// A version without value and without label can be seen by nobody.
+    fn forget_empty(&mut self) {
+        let labels = &self.labels;
+        self.versions.retain(|id, version| version.data.is_some() || labels.values().any(|on| on == id));
+    }
+
+    /// Adds a value under the caller's token. The same token with the same value is a replay: it changes nothing,
     /// wherever the labels are by now. With another value it is refused.
     pub(crate) fn put(&mut self, token: &str, data: Data, labels: &[String], now: f64) -> Outcome<()> {
-        if let Some(known) = self.versions.get(token) {
-            if known.data == data {
-                return Ok(());
-            }
-            return Err(Refusal::new(
-                "ResourceExistsException",
-                format!("You can't modify an existing secret value: version {token} holds another one."),
-            ));
+        match self.versions.get(token).and_then(|version| version.data.as_ref()) {
+            Some(known) if *known == data => return Ok(()),
+            Some(_) => return Err(self.token_in_use(token)),
+            None => {}
         }
-        if labels.len() > MAX_LABELS {
-            return Err(Refusal::new("LimitExceededException", "A version can have up to 20 staging labels."));
-        }
-        let first = self.labels.is_empty();
-        self.next_number += 1;
-        self.versions.insert(token.to_owned(), StoredVersion { data, created: now, number: self.next_number });
+        self.require_room(labels)?;
+        self.version(token, now).data = Some(data);
         for label in labels {
             self.attach(label, token);
         }
-        if labels.is_empty() || (first && !self.labels.contains_key(CURRENT)) {
+        if labels.is_empty() || !self.labels.contains_key(CURRENT) {
             self.attach(CURRENT, token);
         }
         self.changed = now;
         self.prune(now);
         Ok(())
+    }
+
+    pub(crate) fn token_in_use(&self, token: &str) -> Refusal {
+        Refusal::new(
+            "ResourceExistsException",
+            format!(
+                "You can't use ClientRequestToken {token} because that value is already in use for a version of \
+                 secret {}.",
+                self.arn
+            ),
+        )
     }
 
     fn prune(&mut self, now: f64) {
@@ -155,26 +258,34 @@ impl StoredSecret {
             _ => {}
         }
         match to {
-            Some(to) if self.labels_of(to).len() >= MAX_LABELS && !self.labels_of(to).iter().any(|l| l == label) => {
-                return Err(Refusal::new("LimitExceededException", "A version can have up to 20 staging labels."));
+            Some(to) if label == CURRENT && self.versions.get(to).is_none_or(|version| version.data.is_none()) => {
+                return Err(no_value_of(to));
             }
-            Some(to) => self.attach(label, to),
+            Some(to) => {
+                self.require_room(&[label.to_owned()])?;
+                self.attach(label, to);
+            }
             None if label == CURRENT => {
                 return Err(invalid_parameter(
                     "You can only move staging label AWSCURRENT to a different secret version. It can't be completely \
                      removed.",
                 ));
             }
-            None => drop(self.labels.remove(label)),
+            None => {
+                self.labels.remove(label);
+                self.forget_empty();
+            }
         }
         self.changed = now;
         Ok(())
     }
 
     /// The version that a request names by id, by label, by both, or not at all.
-    pub(crate) fn pick(&self, version: Option<&str>, label: Option<&str>) -> Outcome<(&str, &StoredVersion)> {
+    /// One that has no value yet is not there for readers.
+    pub(crate) fn pick(&self, version: Option<&str>, label: Option<&str>) -> Outcome<(&str, &Data)> {
         let stage = label.unwrap_or(CURRENT);
         let by_label = self.labels.get(stage).map(String::as_str);
+        let has_value = |id: &&str| self.versions.get(*id).is_some_and(|version| version.data.is_some());
         let id = match version {
             Some(id) if label.is_some() && by_label != Some(id) => {
                 return Err(invalid_request(
@@ -182,15 +293,17 @@ impl StoredSecret {
                 ));
             }
             Some(id) => id,
-            None => by_label.ok_or_else(|| {
+            None => by_label.filter(has_value).ok_or_else(|| {
                 not_found(format!("Secrets Manager can't find the specified secret value for staging label: {stage}"))
             })?,
         };
-        let found = self.versions.get_key_value(id).ok_or_else(|| {
-            not_found(format!("Secrets Manager can't find the specified secret value for VersionId: {id}"))
-        })?;
-        Ok((found.0, found.1))
+        let found = self.versions.get_key_value(id).and_then(|(id, version)| Some((id, version.data.as_ref()?)));
+        found.map(|(id, data)| (id.as_str(), data)).ok_or_else(|| no_value_of(id))
     }
+}
+
+fn no_value_of(version: &str) -> Refusal {
+    not_found(format!("Secrets Manager can't find the specified secret value for VersionId: {version}"))
 }
 
 pub(crate) fn invalid_request(message: impl Into<String>) -> Refusal {
@@ -207,26 +320,10 @@ pub(crate) fn not_found(message: impl Into<String>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{CURRENT, Data, PREVIOUS, StoredSecret};
 
     fn secret() -> StoredSecret {
-        StoredSecret {
-            name: "s".into(),
-            arn: "arn".into(),
-            description: None,
-            kms_key: None,
-            tags: Vec::new(),
-            owning_service: None,
-            created: 0.0,
-            changed: 0.0,
-            accessed: None,
-            deletion: None,
-            versions: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            next_number: 0,
-        }
+        StoredSecret::new("app", "eu-west-1", 0.0)
     }
 
     fn data(text: &str) -> Data {
@@ -273,6 +370,27 @@ mod tests {
         assert!(secret.pick(Some("2"), None).is_ok(), "a version without labels is still readable by id");
         assert_eq!(secret.pick(Some("2"), Some(CURRENT)).unwrap_err().code, "InvalidRequestException");
         assert!(!secret.labels.contains_key(PREVIOUS));
+    }
+
+    /// What a rotation function sees before its first step.
+    #[test]
+    fn a_version_begins_without_a_value() {
+        let mut secret = secret();
+        secret.put("1", data("a"), &[], 0.0).unwrap();
+        secret.begin_version("2", 1.0);
+        assert_eq!((labels(&secret).as_str(), secret.unfinished()), ("AWSCURRENT=1 AWSPENDING=2", Some("2")));
+        for asked in [secret.pick(Some("2"), None), secret.pick(None, Some("AWSPENDING"))] {
+            assert_eq!(asked.unwrap_err().code, "ResourceNotFoundException");
+        }
+        let early = secret.move_label(CURRENT, Some("2"), Some("1"), 1.0).unwrap_err();
+        assert_eq!(early.code, "ResourceNotFoundException", "AWSCURRENT always has a value");
+        secret.put("2", data("b"), &["AWSPENDING".into()], 2.0).unwrap();
+        assert!(secret.pick(Some("2"), Some("AWSPENDING")).is_ok());
+        secret.move_label(CURRENT, Some("2"), Some("1"), 3.0).unwrap();
+        assert_eq!(secret.unfinished(), None);
+        secret.begin_version("3", 4.0);
+        secret.move_label("AWSPENDING", None, Some("3"), 4.0).unwrap();
+        assert!(!secret.versions.contains_key("3"), "nothing is left of it");
     }
 
     #[test]

@@ -6,16 +6,19 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    clock::LabClock,
     disk,
+    function::Functions,
     group::ParameterGroup,
     instance::Instance,
     kind::Kind,
+    proxy::Proxy,
     refusal::{Outcome, Refusal},
     secret::StoredSecret,
     snapshot::Snapshot,
 };
 use crate::{
-    base::{Code, Result, Secret, clock},
+    base::{Code, Result, Secret},
     fail,
 };
 
@@ -47,7 +50,16 @@ pub(crate) struct World {
     #[serde(default)]
     pub(crate) cluster_groups: BTreeMap<String, ParameterGroup>,
     pub(crate) secrets: BTreeMap<String, StoredSecret>,
+    #[serde(default)]
+    pub(crate) functions: Functions,
+    #[serde(default)]
+    pub(crate) proxies: BTreeMap<String, Proxy>,
     pub(crate) events: Vec<Event>,
+    /// How far its clock was before the system's.
+    #[serde(default)]
+    ahead_ms: u64,
+    #[serde(skip)]
+    pub(crate) clock: LabClock,
 }
 
 /// One line of `DescribeEvents`.
@@ -98,7 +110,11 @@ impl World {
             cluster_snapshots: BTreeMap::new(),
             cluster_groups: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            functions: Functions::new(),
+            proxies: BTreeMap::new(),
             events: Vec::new(),
+            ahead_ms: 0,
+            clock: LabClock::default(),
         }
     }
 
@@ -121,8 +137,14 @@ impl World {
 
     /// Writes the file whole. It holds secrets: nobody else may read it.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_vec(self).map_err(|error| fail!(Code::Internal, "the lab's state: {error}"))?;
+        let shown = Self { ahead_ms: self.clock.ahead_ms(), ..self.clone() };
+        let text = serde_json::to_vec(&shown).map_err(|error| fail!(Code::Internal, "the lab's state: {error}"))?;
         disk::write_file(path, &text, 0o600, None)
+    }
+
+    /// Gives it the clock of a lab whose time passes so fast, and goes on from where it was.
+    pub(crate) fn wind(&mut self, speed: f64) {
+        self.clock = LabClock::new(speed, self.ahead_ms);
     }
 
     pub(crate) fn superuser_password(&self) -> Secret {
@@ -233,6 +255,15 @@ impl World {
         }
     }
 
+    /// The status of everything that has one.
+    pub(crate) fn statuses(&self) -> BTreeMap<(&'static str, String), &'static str> {
+        let databases = self.databases().map(|found| ((found.kind.words().arn, found.id.clone()), found.status.text()));
+        let snapshots = self.snapshots.values().chain(self.cluster_snapshots.values());
+        let snapshots =
+            snapshots.map(|found| ((found.kind.words().snapshot_arn, found.id.clone()), found.status.text()));
+        databases.chain(snapshots).collect()
+    }
+
     /// A parameter group that somebody made; the default ones are in no map.
     pub(crate) fn group(&self, kind: Kind, name: &str) -> Outcome<&ParameterGroup> {
         self.groups_of(kind).get(&tail(name)).ok_or_else(|| Refusal::no_group(&tail(name)))
@@ -258,7 +289,7 @@ impl World {
     }
 
     pub(crate) fn event(&mut self, source: EventSource, id: &str, category: &str, message: impl Into<String>) {
-        let at_ms = clock::epoch_ms();
+        let at_ms = self.clock.now_ms();
         let event = Event { at_ms, source, id: id.to_owned(), category: category.to_owned(), message: message.into() };
         tracing::info!(source = source.text(), id, message = event.message, "lab event");
         self.events.push(event);

@@ -20,6 +20,11 @@ impl Element {
         Self { name: name.into(), content: String::new() }
     }
 
+    /// The same content under another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     /// Adds text between the tags.
     pub(crate) fn value(mut self, value: impl Display) -> Self {
         let value: String = value.to_string().chars().filter(|c| is_xml(*c)).collect();

@@ -105,6 +105,15 @@ pub(super) fn connecting(target: &Target, error: &tokio_postgres::Error) -> Erro
     fail!(Code::PgConnect, "the connection to {place} failed: {words}")
 }
 
+/// Whether a connection that could not be opened may be opened a moment later: the server starts, stops or
+/// recovers (manual, "PostgreSQL Error Codes", class 57). One that nobody has reached yet may as well be a wrong address,
+/// or full for good; one that was there is coming back.
+pub(super) fn passes(error: &Error, was_open: bool) -> bool {
+    let away = error.fact("cause").is_some_and(|cause| matches!(cause, "refused" | "closed" | "timeout" | "network"));
+    let state = error.fact("sqlstate").unwrap_or_default();
+    matches!(state, "57P01" | "57P02" | "57P03") || (was_open && (away || state == "53300"))
+}
+
 /// Opening took too long.
 pub(super) fn too_slow(target: &Target) -> Error {
     let limit = crate::base::span::duration_text(target.connect_timeout);
@@ -178,6 +187,10 @@ fn login_refused(target: &Target, db: &DbError) -> Error {
                 }
                 _ => refused(Code::PgAuth, "no line of pg_hba.conf admits this host, user and database"),
             }
+        }
+        // RDS says this, and nothing else, about whatever is wrong with a token (user guide, "IAM authentication").
+        "28000" if words.contains("PAM authentication failed") => {
+            refused(Code::PgAuth, "the token is over 15 minutes old, or for another host, port, role or region")
         }
         "28000" => refused(Code::PgAuth, "the role may not log in (NOLOGIN), or it does not exist"),
         "3D000" => refused(Code::PgConnect, "check the database name, capitals included"),

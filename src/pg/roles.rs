@@ -135,8 +135,8 @@ pub async fn restore(session: &Session, recorded: &[RoleLogin]) -> Result<Vec<St
 /// # Errors
 /// `foreign` if a role of that name exists.
 pub async fn create(session: &Session, role: &NewRole) -> Result<()> {
-    // A superuser gives the attribute itself. There is none on RDS; the lab has both, and there membership gives
-    // nothing.
+    // A superuser gives the attribute itself. There is none on RDS; a lab without its hook library has both, and there
+    // membership gives nothing.
     const RDS: &str = "SELECT 1 FROM pg_roles WHERE rolname = 'rds_replication' \
          AND NOT (SELECT m.rolsuper FROM pg_roles m WHERE m.rolname = current_user)";
     let name = ident(&role.name)?;

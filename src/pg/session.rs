@@ -38,7 +38,7 @@ impl Session {
     /// A session that opens nothing yet.
     #[must_use]
     pub fn new(target: Target, settings: Settings) -> Self {
-        let state = State { settings, link: None, transaction: Transaction::None, parting: None };
+        let state = State { settings, link: None, was_open: false, transaction: Transaction::None, parting: None };
         let label = target.label();
         Self(Arc::new(Inner { target, label, notices: Notices::default(), state: AsyncMutex::new(state) }))
     }

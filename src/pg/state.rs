@@ -19,6 +19,13 @@ use crate::{
 /// Beyond `statement_timeout` the server gets this long to say so; then the connection counts as lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(15);
 
+/// A restart takes seconds, a failover of a Multi-AZ instance one to two minutes (RDS user guide, "Multi-AZ DB instance
+/// deployments").
+const BACK_WITHIN: Duration = Duration::from_secs(120);
+
+/// Between two tries to reach a server that is away.
+const BACK_EVERY: Duration = Duration::from_millis(250);
+
 /// What the clones of a session share.
 pub(super) struct Inner {
     pub(super) target: Target,
@@ -31,6 +38,8 @@ pub(super) struct Inner {
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) link: Option<Link>,
+    /// A connection was there once: that the server is not there now will pass.
+    pub(super) was_open: bool,
     pub(super) transaction: Transaction,
     /// The cancelled statement of an earlier connection, still ending.
     pub(super) parting: Option<JoinHandle<()>>,
@@ -88,16 +97,36 @@ impl State {
             self.admit()?;
         }
         if self.link.is_none() {
-            let mut link =
-                Link::open(&inner.target, &self.settings.application_name(), Arc::clone(&inner.notices)).await?;
+            let mut link = self.open(inner).await?;
             let setup = self.settings.sql(link.major)?;
             link.simple(&setup).await.map_err(|error| match error.as_db_error() {
                 Some(db) => failure::refused(db, &inner.label).during("while setting the session up"),
                 None => failure::connecting(&inner.target, &error),
             })?;
             self.link = Some(link);
+            self.was_open = true;
         }
         self.link.as_mut().ok_or_else(|| fail!(Code::Internal, "a session without a connection"))
+    }
+
+    /// Opens a connection. A server that is about to start, or that was there a moment ago, is waited for: a failover or
+    /// a restart must not end a run of hours.
+    async fn open(&self, inner: &Inner) -> Result<Link> {
+        let begun = clock::instant();
+        loop {
+            let opened = Link::open(&inner.target, &self.settings.application_name(), Arc::clone(&inner.notices)).await;
+            let Err(error) = opened else { return opened };
+            if !failure::passes(&error, self.was_open) {
+                return Err(error);
+            }
+            let waited = begun.elapsed();
+            if waited >= BACK_WITHIN {
+                let waited = span::duration_text(waited);
+                return Err(error.detail("waited", waited));
+            }
+            tracing::debug!(server = inner.label, %error, "the server is waited for");
+            clock::sleep(BACK_EVERY).await;
+        }
     }
 
     pub(super) async fn roll_back(&mut self) {

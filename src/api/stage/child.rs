@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Stage,
+    Stage, Weather,
     deaths::{Death, Deaths},
     stage,
 };
@@ -26,7 +26,10 @@ use crate::{
         options::Options,
         trial,
     },
-    base::{Code, Result, Value, clock},
+    base::{
+        Code, Result, Value, clock,
+        poll::{self, Seen},
+    },
     fail,
     journal::{Event, RunFolder, Status, crash, file::History, key_text},
     map,
@@ -172,6 +175,7 @@ fn run(call: &Call) -> Result<Dynamic> {
             match stopped {
                 0 => ended,
                 code => {
+                    call.wait("waiting for the faults to be over", &[], over(weather.as_ref()))?;
                     processes.say(&format!("the run stopped ({code}); the faults are over, it is taken up again"));
                     call.wait("taking the run up again", &[], processes.run(Deaths::none()))?
                 }
@@ -195,6 +199,14 @@ fn run(call: &Call) -> Result<Dynamic> {
         return Err(fail!(Code::RehearsalFailed, "the rehearsed run failed: {why}"));
     }
     Ok(convert::map_to_dynamic(&map! { "run" => id, "exit" => exit, "processes" => ended.kills + 1, "ms" => ms }))
+}
+
+/// Waits until the lab stands as it stood before the faults, as a person would before resuming.
+async fn over(weather: &dyn Weather) -> Result<()> {
+    poll::until("the faults to be over", poll::Patience::ms(100, 120_000), async || {
+        Ok(if weather.is_over() { Seen::Ready(()) } else { Seen::NotYet("a server is not there again".into()) })
+    })
+    .await
 }
 
 /// The processes that work on one run, one after the other.

@@ -50,6 +50,9 @@ pub trait Weather: Send + Sync {
 
     /// Ends them; gives each with the number of its strikes.
     fn end(&self) -> Vec<Map>;
+
+    /// Whether nothing of them lasts: every server is there again.
+    fn is_over(&self) -> bool;
 }
 
 /// What a rehearsal is given by the command line, and what it finds out.

@@ -38,7 +38,7 @@ const BESIDES: &str = "
       FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database()
     UNION ALL SELECT 'slot ' || slot_name, concat_ws(' ', plugin, database)
       FROM pg_replication_slots WHERE NOT temporary
-    UNION ALL SELECT 'setting ' || name, setting FROM pg_file_settings WHERE sourcefile LIKE '%.auto.conf'";
+    UNION ALL SELECT 'setting ' || name, setting FROM pg_settings WHERE sourcefile LIKE '%.auto.conf'";
 
 fn end_state(call: &Call) -> Result<Dynamic> {
     stage(call)?;

@@ -64,7 +64,7 @@ pub(super) fn restore_to_time(site: &Arc<Site>, query: &Query) -> Outcome<Option
         return Err(Refusal::value(format!("Invalid RestoreType {how}: wanted full-copy or copy-on-write.")));
     }
     let source = source_of(site, query, Kind::Cluster, "SourceDBClusterIdentifier", "SourceDbClusterResourceId")?;
-    require_now(query, "RestoreToTime")?;
+    require_now(site, query, "RestoreToTime")?;
     let work = Work::Clone { source: source.resource.clone() };
     insert(site, copied(site, query, Kind::Cluster, id, Origin::from(&source), work)?)
 }

@@ -31,7 +31,7 @@ pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
     if !(0..=MOST_MINUTES).contains(&minutes) {
         return Err(Refusal::value(format!("Duration must be between 0 and {MOST_MINUTES} minutes.")));
     }
-    let until = query.time_ms("EndTime")?.unwrap_or_else(clock::epoch_ms);
+    let until = query.time_ms("EndTime")?.unwrap_or_else(|| site.clock.now_ms());
     let span = u64::try_from(minutes).unwrap_or(0) * 60_000;
     let from = query.time_ms("StartTime")?.unwrap_or_else(|| until.saturating_sub(span));
     let fits = |event: &Event| {

@@ -218,18 +218,15 @@ fn apply(
         Ok((changed, users))
     })?;
     for (resource, fresh) in users {
-        let done = site.fleet.with(&resource, |server| {
+        site.fleet.with(&resource, |server| {
             for change in changed.iter().filter(|change| !change.is_static) {
                 match fresh.get(&change.name) {
                     Some(value) => drop(server.settings_mut().insert(change.name.clone(), value.clone())),
                     None => drop(server.settings_mut().remove(&change.name)),
                 }
             }
-            server.reload()
         });
-        if let Some(Err(error)) = done {
-            tracing::warn!(resource, %error, "parameters were not applied");
-        }
+        site.settle_access(&resource);
     }
     Ok(Some(Element::new("Result").text(kind.words().group_name, name)))
 }

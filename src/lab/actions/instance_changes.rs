@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     instances::group_for,
+    master_password,
     names::{identifier, verifier_of},
     shapes,
     snapshots::{fresh, id_of_new},
@@ -41,13 +42,15 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Opt
         )));
     }
     let version = query.text("EngineVersion").map(|text| target(site, query, &old, text)).transpose()?.flatten();
-    let changes = asked(site, query, &old, version)?;
+    let management = master_password::of_change(site, query, &old, now)?;
+    let mut changes = asked(site, query, &old, version)?;
+    changes.verifier = management.verifier().or(changes.verifier);
     let protect = query.boolean("DeletionProtection")?;
     let (iam, public) = (query.boolean("EnableIAMDatabaseAuthentication")?, query.boolean("PubliclyAccessible")?);
     let (copy_tags, auto_minor) = (query.boolean("CopyTagsToSnapshot")?, query.boolean("AutoMinorVersionUpgrade")?);
     let (tier, security_groups) =
         (query.integer("PromotionTier")?, query.texts("VpcSecurityGroupIds", "VpcSecurityGroupId"));
-    let (mut begins, mut resource) = (false, String::new());
+    let (mut begins, mut rotates, mut resource) = (false, None, String::new());
     let shown = site.change(|world| {
         if let Some(new) = &changes.rename
             && world.all(kind).contains_key(new)
@@ -55,6 +58,7 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Opt
             return Err(Refusal::new(kind.words().exists, format!("{} already exists", kind.words().noun)));
         }
         require_calm(world, &old)?;
+        rotates = management.apply(world, &old)?;
         let instance = world.database_mut(kind, &old.id)?;
         // While `available` is stale a second change joins the first one.
         let waiting = match instance.work.take() {
@@ -89,8 +93,14 @@ pub(super) fn modify(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Opt
         let changed = instance.clone();
         Ok(shapes::database(site, world, &changed))
     })?;
+    if iam.is_some() {
+        site.settle_access(&resource);
+    }
     if begins {
         work::begin(site, &resource);
+    }
+    if let Some(secret) = rotates {
+        work::begin_rotation(site, &secret);
     }
     Ok(Some(Element::new("Result").child(shown)))
 }

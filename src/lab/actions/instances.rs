@@ -7,27 +7,26 @@ use rand::Rng as _;
 
 use super::{
     instance_changes::not_available,
+    master_password,
     names::{database_name, identifier, master_name, verifier_of},
     page::Page,
     shapes,
     snapshots::require_available,
     tags::tags_of,
 };
-use crate::{
-    base::clock,
-    lab::{
-        attributes::{self, of_storage},
-        instance::{ApplyStatus, Changes, Instance, InstanceStatus, Tags, Work},
-        kind::{Engine, Kind},
-        postgres::Version,
-        query::Query,
-        refusal::{Outcome, Refusal},
-        site::Site,
-        snapshot::{Snapshot, SnapshotWork},
-        work,
-        world::{World, tail},
-        xml::Element,
-    },
+use crate::lab::{
+    attributes::{self, of_storage},
+    instance::{ApplyStatus, Changes, Instance, InstanceStatus, Tags, Work},
+    kind::{Engine, Kind},
+    postgres::Version,
+    query::Query,
+    refusal::{Outcome, Refusal},
+    secret::StoredSecret,
+    site::Site,
+    snapshot::{Snapshot, SnapshotWork},
+    work,
+    world::{World, tail},
+    xml::Element,
 };
 
 pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
@@ -42,12 +41,18 @@ pub(super) fn create(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
     }
     let version = version_of(site, query, engine)?;
     let master = master_name(query.required("MasterUsername")?)?;
-    let verifier = verifier_of(query.required("MasterUserPassword")?)?;
     let database = query.text("DBName").map(database_name).transpose()?;
     let mut instance = described(site, query, (Kind::Instance, engine), id, version)?;
     (instance.class, instance.master, instance.database) = (class, master, database.clone());
+    let (secret, verifier) = match master_password::of_new(site, query, &instance)? {
+        Some((secret, shown, verifier)) => {
+            instance.master_secret = Some(shown);
+            (Some(secret), verifier)
+        }
+        None => (None, verifier_of(query.required("MasterUserPassword")?)?),
+    };
     instance.work = Some(Work::Create { verifier, database });
-    insert(site, instance)
+    insert_with(site, instance, secret)
 }
 
 /// The engine that a request names.
@@ -112,6 +117,7 @@ impl From<&Instance> for Origin {
 }
 
 pub(super) fn restore(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>> {
+    master_password::refuse_for_restore(query)?;
     let id = identifier(query, "DBInstanceIdentifier", 63)?;
     let snapshot =
         site.look(|world| world.snapshot(Kind::Instance, query.required("DBSnapshotIdentifier")?).cloned())?;
@@ -132,7 +138,7 @@ pub(super) fn restore_to_time(site: &Arc<Site>, query: &Query) -> Outcome<Option
         let message = format!("Automated backups are not enabled for the source DB instance {}.", source.id);
         return Err(Refusal::new("PointInTimeRestoreNotEnabled", message));
     }
-    require_now(query, "RestoreTime")?;
+    require_now(site, query, "RestoreTime")?;
     let work = Work::Clone { source: source.resource.clone() };
     insert(site, copied(site, query, Kind::Instance, id, Origin::from(&source), work)?)
 }
@@ -158,7 +164,7 @@ pub(super) fn source_of(site: &Site, query: &Query, kind: Kind, id: &str, resour
 const NOW_MS: u64 = 10_000;
 
 /// Refuses a restore to any time but now.
-pub(super) fn require_now(query: &Query, parameter: &str) -> Outcome<()> {
+pub(super) fn require_now(site: &Site, query: &Query, parameter: &str) -> Outcome<()> {
     let latest = query.boolean("UseLatestRestorableTime")?.unwrap_or(false);
     match (latest, query.time_ms(parameter)?) {
         (true, None) => Ok(()),
@@ -168,7 +174,7 @@ pub(super) fn require_now(query: &Query, parameter: &str) -> Outcome<()> {
         (false, None) => {
             Err(Refusal::combination(format!("Either {parameter} or UseLatestRestorableTime must be specified.")))
         }
-        (false, Some(at)) if (at..=at + NOW_MS).contains(&clock::epoch_ms()) => Ok(()),
+        (false, Some(at)) if (at..=at + NOW_MS).contains(&site.clock.now_ms()) => Ok(()),
         (false, Some(_)) => Err(Refusal::value(format!(
             "{parameter} lies outside of what the lab can restore: it keeps no log of the past, and clones the \
              present. Use UseLatestRestorableTime."
@@ -233,10 +239,11 @@ pub(super) fn described(
         version,
         class: String::new(),
         master: String::new(),
+        superuser_master: true,
         database: None,
         port: None,
         wanted_port: port.transpose()?,
-        created_ms: clock::epoch_ms(),
+        created_ms: site.clock.now_ms(),
         storage_gb: query.integer("AllocatedStorage")?.unwrap_or(20),
         retention_days: query.integer("BackupRetentionPeriod")?.unwrap_or(1),
         multi_az: query.boolean("MultiAZ")?.unwrap_or(false),
@@ -250,6 +257,7 @@ pub(super) fn described(
         subnet_group: query.text("DBSubnetGroupName").map(str::to_ascii_lowercase),
         security_groups: query.texts("VpcSecurityGroupIds", "VpcSecurityGroupId"),
         tags: tags_of(query)?,
+        master_secret: None,
         pending: Changes::default(),
         work: None,
     })
@@ -284,6 +292,11 @@ pub(super) fn group_for(site: &Site, (kind, engine): (Kind, Engine), name: &str,
 
 /// Takes it into the state and begins its work.
 pub(super) fn insert(site: &Arc<Site>, new: Instance) -> Outcome<Option<Element>> {
+    insert_with(site, new, None)
+}
+
+/// As [`insert`], together with the secret of its master's password.
+fn insert_with(site: &Arc<Site>, new: Instance, secret: Option<StoredSecret>) -> Outcome<Option<Element>> {
     let (resource, words) = (new.resource.clone(), new.kind.words());
     let shown = site.change(|world: &mut World| {
         if world.all(new.kind).contains_key(&new.id) {
@@ -298,6 +311,7 @@ pub(super) fn insert(site: &Arc<Site>, new: Instance) -> Outcome<Option<Element>
             new.folder = format!("{}-{}", new.folder, &new.resource[words.resource.len()..][..8]);
         }
         world.all_mut(new.kind).insert(new.id.clone(), new.clone());
+        world.secrets.extend(secret.map(|secret| (secret.name.clone(), secret)));
         Ok(shapes::database(site, world, &new))
     })?;
     work::begin(site, &resource);

@@ -10,7 +10,7 @@ use std::{
 
 use super::page::Page;
 use crate::lab::{
-    disk,
+    call, disk,
     instance::{Instance, InstanceStatus},
     query::Query,
     refusal::{Outcome, Refusal},
@@ -47,6 +47,7 @@ pub(super) fn describe(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         let Some(meta) = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file) else { continue };
         let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let written = written.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
+        let written = written.saturating_add(site.clock.skew_ms());
         let bytes = i64::try_from(meta.len()).unwrap_or(i64::MAX);
         if part.is_none_or(|part| name.contains(part)) && written >= since && bytes >= least {
             let shape = Element::new("DescribeDBLogFilesDetails")
@@ -79,7 +80,11 @@ pub(super) fn download(site: &Arc<Site>, query: &Query) -> Outcome<Option<Elemen
         None => None,
     };
     let window = Window::read(&path, from).ok_or_else(missing)?;
-    let block = block(&window.bytes, from.map(|_| 0), lines);
+    let mut block = block(&window.bytes, from.map(|_| 0), lines);
+    block.text = told_at(&block.text, site.clock.skew_ms());
+    if call::cuts_log() {
+        block.cut();
+    }
     let next = window.start + block.next as u64;
     // The number before the colon is the hour of the file's name; only the offset behind it is read back.
     let hour = file.and_then(|file| file.rsplit('-').next()).filter(|hour| hour.parse::<u8>().is_ok()).unwrap_or("0");
@@ -124,6 +129,34 @@ struct Block {
     next: usize,
 }
 
+impl Block {
+    /// Ends in the middle of a line, and says so: what is behind is lost to whoever goes on from the marker.
+    fn cut(&mut self) {
+        let middle = self.text.len() / 2;
+        let at = (middle..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or_default();
+        self.text.truncate(at);
+        self.text.push_str(TRUNCATED);
+    }
+}
+
+/// How the servers write the time into their logs.
+const STAMP: &str = "%Y-%m-%d %H:%M:%S";
+
+/// The log as a server would have written it whose clock is off by so much: it is AWS's clock, as the endpoint's is.
+fn told_at(text: &str, skew_ms: i64) -> String {
+    if skew_ms == 0 {
+        return text.to_owned();
+    }
+    let moved = |line: &str| {
+        let (stamp, rest) = line.split_once(" UTC:")?;
+        let at = jiff::civil::DateTime::strptime(STAMP, stamp).ok()?;
+        let at = at.checked_add(jiff::SignedDuration::from_millis(skew_ms)).ok()?;
+        Some(format!("{} UTC:{rest}", at.strftime(STAMP)))
+    };
+    let lines = text.split_inclusive('\n').map(|line| moved(line).unwrap_or_else(|| line.to_owned()));
+    lines.collect()
+}
+
 /// The lines from an offset on, or without one the newest lines. Nobody who names no number of lines loses any: the
 /// block ends with the last line that fits. Whoever names one gets so many, cut at 1 MB.
 fn block(bytes: &[u8], from: Option<usize>, lines: Option<usize>) -> Block {
@@ -161,7 +194,14 @@ fn newest(bytes: &[u8], most: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK_BYTES, TRUNCATED, block};
+    use super::{BLOCK_BYTES, TRUNCATED, block, told_at};
+
+    #[test]
+    fn a_log_tells_the_time_of_aws() {
+        let log = "2026-11-20 21:59:30 UTC::@:[7]:LOG:  one\n\tmore\n";
+        assert_eq!(told_at(log, 60_000), "2026-11-20 22:00:30 UTC::@:[7]:LOG:  one\n\tmore\n");
+        assert_eq!(told_at(log, 0), log);
+    }
 
     #[test]
     fn lines_are_counted_from_both_ends() {

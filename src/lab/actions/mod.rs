@@ -14,8 +14,13 @@ mod groups;
 mod instance_changes;
 mod instances;
 mod logs;
+mod master_password;
 mod names;
 mod page;
+mod policies;
+mod proxies;
+mod rotations;
+mod secret_lists;
 mod secret_views;
 mod secrets;
 mod shapes;
@@ -26,7 +31,7 @@ mod tags;
 type QueryAction = fn(&Arc<Site>, &Query) -> Outcome<Option<Element>>;
 
 /// An action of Secrets Manager.
-type JsonAction = fn(&Site, &Members) -> Outcome<Value>;
+type JsonAction = fn(&Arc<Site>, &Members) -> Outcome<Value>;
 
 /// One action with the protocol that it is asked by.
 #[derive(Clone, Copy)]
@@ -53,6 +58,11 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("CopyDBSnapshot", Rds(|site, query| snapshots::copy(site, query, Kind::Instance))),
     ("DeleteDBSnapshot", Rds(|site, query| snapshots::delete(site, query, Kind::Instance))),
     ("DescribeDBEngineVersions", Rds(engines::describe_versions)),
+    ("CreateDBProxy", Rds(proxies::create)),
+    ("DescribeDBProxies", Rds(proxies::describe)),
+    ("DeleteDBProxy", Rds(proxies::delete)),
+    ("RegisterDBProxyTargets", Rds(proxies::register)),
+    ("DescribeDBProxyTargets", Rds(proxies::describe_targets)),
     ("DescribeDBSubnetGroups", Rds(engines::describe_subnet_groups)),
     ("DescribeDBLogFiles", Rds(logs::describe)),
     ("DownloadDBLogFilePortion", Rds(logs::download)),
@@ -92,12 +102,18 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("UpdateSecretVersionStage", Json(secrets::update_version_stage)),
     ("DeleteSecret", Json(secrets::delete)),
     ("RestoreSecret", Json(secrets::restore)),
-    ("RotateSecret", Json(secrets::rotate)),
+    ("RotateSecret", Json(rotations::rotate)),
+    ("CancelRotateSecret", Json(rotations::cancel)),
     ("TagResource", Json(secrets::tag)),
     ("UntagResource", Json(secrets::untag)),
+    ("PutResourcePolicy", Json(policies::put)),
+    ("GetResourcePolicy", Json(policies::get)),
+    ("DeleteResourcePolicy", Json(policies::delete)),
+    ("ValidateResourcePolicy", Json(policies::validate)),
     ("GetSecretValue", Json(secret_views::get_value)),
+    ("BatchGetSecretValue", Json(secret_lists::batch_get_value)),
     ("DescribeSecret", Json(secret_views::describe)),
-    ("ListSecrets", Json(secret_views::list)),
+    ("ListSecrets", Json(secret_lists::list)),
     ("ListSecretVersionIds", Json(secret_views::list_version_ids)),
     ("GetRandomPassword", Json(secret_views::random_password)),
 ];

@@ -63,21 +63,20 @@ impl Page {
     }
 }
 
-/// Paging of Secrets Manager: `MaxResults` from 1 to 100, `NextToken`.
+/// Paging of Secrets Manager: `MaxResults`, `NextToken`.
 pub(super) struct JsonPage {
     most: usize,
     after: Option<Last>,
 }
 
 impl JsonPage {
-    pub(super) fn read(members: &Members) -> Outcome<Self> {
-        let most = members.integer("MaxResults").unwrap_or(100);
-        if !(1..=100).contains(&most) {
-            return Err(Refusal::new("ValidationException", "MaxResults must be between 1 and 100."));
-        }
+    /// A page of at most `most` items.
+    pub(super) fn read(members: &Members, most: usize) -> Outcome<Self> {
+        let limit = i64::try_from(most).unwrap_or(100);
+        let wanted = members.number("MaxResults", 1..=limit)?.unwrap_or(limit);
         let wrong = || Refusal::new("InvalidNextTokenException", "The NextToken value is invalid.");
-        let after = members.text("NextToken").map(|token| Last::read(token).ok_or_else(wrong)).transpose()?;
-        Ok(Self { most: usize::try_from(most).unwrap_or(100), after })
+        let after = members.within("NextToken", 1..=4096)?.map(|token| Last::read(token).ok_or_else(wrong));
+        Ok(Self { most: usize::try_from(wanted).unwrap_or(most), after: after.transpose()? })
     }
 
     /// An answer with one page of the items, which come with their names.

@@ -1,41 +1,59 @@
-//! The actions of Secrets Manager that read: values, descriptions, lists, and random passwords.
+//! The actions of Secrets Manager that read one secret: value, description, versions; and random passwords. Reading
+//! many is in `secret_lists`.
+
+use std::sync::Arc;
 
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde_json::{Value, json};
 
 use super::{
     page::JsonPage,
-    secrets::{purge, versions_to_stages, with, with_live},
+    secrets::{versions_to_stages, with, with_live},
 };
-use crate::{
-    base::clock,
-    lab::{
-        json::Members,
-        refusal::{Outcome, Refusal},
-        secret::{StoredSecret, invalid_parameter},
-        site::Site,
-    },
+use crate::lab::{
+    json::Members,
+    refusal::Outcome,
+    rotation::Rotation,
+    secret::{StoredSecret, invalid_parameter},
+    site::Site,
 };
 
-pub(super) fn get_value(site: &Site, members: &Members) -> Outcome<Value> {
-    with_live(site, members, |secret, now| {
-        let (id, version) = secret.pick(members.text("VersionId"), members.text("VersionStage"))?;
-        let mut answer = json!({
-            "ARN": secret.arn, "Name": secret.name, "VersionId": id, "VersionStages": secret.labels_of(id),
-            "CreatedDate": version.created,
-        });
-        for (member, value) in [("SecretString", &version.data.text), ("SecretBinary", &version.data.binary)] {
-            if let Some(value) = value {
-                answer[member] = json!(value);
-            }
-        }
-        // AWS tells the day of the last access, no more.
-        secret.accessed = Some((now / 86_400.0).floor() * 86_400.0);
-        Ok(answer)
-    })
+/// What `KmsKeyIds` of a version says of the key that AWS manages.
+const DEFAULT_KEY: &str = "DefaultEncryptionKey";
+
+pub(super) fn get_value(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    let (version, label) = (members.within("VersionId", 32..=64)?, members.within("VersionStage", 1..=256)?);
+    with_live(site, members, |secret, now| value_of(secret, version, label, now))
 }
 
-pub(super) fn describe(site: &Site, members: &Members) -> Outcome<Value> {
+/// The value of one version, which counts as an access.
+pub(super) fn value_of(
+    secret: &mut StoredSecret,
+    version: Option<&str>,
+    label: Option<&str>,
+    now: f64,
+) -> Outcome<Value> {
+    let (id, data) = secret.pick(version, label)?;
+    let id = id.to_owned();
+    let mut answer = json!({
+        "ARN": secret.arn, "Name": secret.name, "VersionId": id, "VersionStages": secret.labels_of(&id),
+    });
+    for (member, value) in [("SecretString", &data.text), ("SecretBinary", &data.binary)] {
+        if let Some(value) = value {
+            answer[member] = json!(value);
+        }
+    }
+    // AWS tells the day of the last access, no more.
+    let day = (now / 86_400.0).floor() * 86_400.0;
+    secret.accessed = Some(day);
+    if let Some(version) = secret.versions.get_mut(&id) {
+        version.accessed = Some(day);
+        answer["CreatedDate"] = json!(version.created);
+    }
+    Ok(answer)
+}
+
+pub(super) fn describe(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     with(site, members, |secret, _| {
         let mut answer = entry(secret);
         answer["VersionIdsToStages"] = versions_to_stages(secret);
@@ -43,106 +61,70 @@ pub(super) fn describe(site: &Site, members: &Members) -> Outcome<Value> {
     })
 }
 
-/// What `DescribeSecret` and `ListSecrets` have in common.
-fn entry(secret: &StoredSecret) -> Value {
+/// What `DescribeSecret` and `ListSecrets` have in common. "Secrets Manager only returns fields that have a value"
+/// (API reference, `DescribeSecret`).
+pub(super) fn entry(secret: &StoredSecret) -> Value {
     let tags: Vec<Value> = secret.tags.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
     let mut entry = json!({
         "ARN": secret.arn, "Name": secret.name, "CreatedDate": secret.created, "LastChangedDate": secret.changed,
-        "RotationEnabled": false, "Tags": tags,
     });
-    let texts = [
-        ("Description", &secret.description),
-        ("KmsKeyId", &secret.kms_key),
-        ("OwningService", &secret.owning_service),
+    let rotation = &secret.rotation;
+    // Of a rotation that was turned off the rules and the function stay, the dates do not.
+    let dates = rotation.is_enabled().then_some((rotation.last, rotation.window.map(|window| window.closes)));
+    let (last, next) = dates.unwrap_or_default();
+    let members = [
+        ("Description", json!(secret.description)),
+        ("KmsKeyId", json!(secret.kms_key)),
+        ("OwningService", json!(secret.owning_service)),
+        ("DeletedDate", json!(secret.deletion)),
+        ("LastAccessedDate", json!(secret.accessed)),
+        ("RotationEnabled", json!(rotation.enabled)),
+        ("RotationLambdaARN", json!(rotation.function)),
+        ("RotationRules", rules(rotation)),
+        ("LastRotatedDate", json!(last)),
+        ("NextRotationDate", json!(next)),
+        ("Tags", if tags.is_empty() { Value::Null } else { json!(tags) }),
     ];
-    for (member, text) in texts {
-        if let Some(text) = text {
-            entry[member] = json!(text);
-        }
-    }
-    for (member, at) in [("DeletedDate", secret.deletion), ("LastAccessedDate", secret.accessed)] {
-        if let Some(at) = at {
-            entry[member] = json!(at);
-        }
+    for (member, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
+        entry[member] = value;
     }
     entry
 }
 
-pub(super) fn list_version_ids(site: &Site, members: &Members) -> Outcome<Value> {
-    let (all, page) = (members.is_true("IncludeDeprecated"), JsonPage::read(members)?);
+fn rules(rotation: &Rotation) -> Value {
+    let rules = &rotation.rules;
+    let members = [
+        ("AutomaticallyAfterDays", json!(rules.after_days)),
+        ("Duration", json!(rules.duration)),
+        ("ScheduleExpression", json!(rules.schedule)),
+    ];
+    let given = members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value));
+    let given: serde_json::Map<String, Value> = given.collect();
+    if given.is_empty() { Value::Null } else { Value::Object(given) }
+}
+
+pub(super) fn list_version_ids(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    let (all, page) = (members.is_true("IncludeDeprecated"), JsonPage::read(members, 100)?);
     with(site, members, |secret, _| {
         let mut versions: Vec<_> = secret.versions.iter().collect();
         versions.sort_by_key(|(_, version)| std::cmp::Reverse(version.number));
         let shown = versions.into_iter().filter(|(id, _)| all || !secret.labels_of(id).is_empty());
+        let key = secret.kms_key.as_deref().unwrap_or(DEFAULT_KEY);
         let entries = shown.map(|(id, version)| {
+            let mut entry = json!({ "VersionId": id, "CreatedDate": version.created, "KmsKeyIds": [key] });
             let stages = secret.labels_of(id);
-            (id.clone(), json!({ "VersionId": id, "VersionStages": stages, "CreatedDate": version.created }))
+            if !stages.is_empty() {
+                entry["VersionStages"] = json!(stages);
+            }
+            if let Some(day) = version.accessed {
+                entry["LastAccessedDate"] = json!(day);
+            }
+            (id.clone(), entry)
         });
         let mut answer = page.answer("Versions", entries.collect());
         answer["ARN"] = json!(secret.arn);
         answer["Name"] = json!(secret.name);
         Ok(answer)
-    })
-}
-
-/// What `ListSecrets` filters by (API reference, `Filter`).
-const FILTERS: [&str; 7] = ["description", "name", "tag-key", "tag-value", "primary-region", "owning-service", "all"];
-
-pub(super) fn list(site: &Site, members: &Members) -> Outcome<Value> {
-    let (all, page) = (members.is_true("IncludePlannedDeletion"), JsonPage::read(members)?);
-    let filters: Vec<(String, Vec<String>)> = members
-        .items("Filters")
-        .iter()
-        .map(|filter| (filter.text("Key").unwrap_or("all").to_owned(), filter.texts("Values")))
-        .collect();
-    if let Some((key, _)) = filters.iter().find(|(key, _)| !FILTERS.contains(&key.as_str())) {
-        return Err(Refusal::new(
-            "ValidationException",
-            format!("{key} is no filter; filters are {}", FILTERS.join(", ")),
-        ));
-    }
-    site.change(|world| {
-        purge(world, clock::epoch_seconds());
-        let shown = world.secrets.values().filter(|secret| {
-            (all || secret.deletion.is_none()) && filters.iter().all(|(key, values)| matches(secret, key, values))
-        });
-        let mut entries: Vec<(String, Value)> = shown
-            .map(|secret| {
-                let mut entry = entry(secret);
-                entry["SecretVersionsToStages"] = versions_to_stages(secret);
-                (secret.name.clone(), entry)
-            })
-            .collect();
-        if members.text("SortOrder") == Some("desc") {
-            entries.reverse();
-        }
-        Ok(page.answer("SecretList", entries))
-    })
-}
-
-/// Any of the values fits, as a prefix; `!` in front of a value turns it round. Descriptions and `all` do not look at
-/// case (API reference, `Filter`).
-fn matches(secret: &StoredSecret, key: &str, values: &[String]) -> bool {
-    let mut texts: Vec<&str> = Vec::new();
-    let of = |name: &str| key == name || key == "all";
-    if of("name") {
-        texts.push(&secret.name);
-    }
-    if of("description") {
-        texts.extend(secret.description.as_deref());
-    }
-    if of("owning-service") {
-        texts.extend(secret.owning_service.as_deref());
-    }
-    for (tag, value) in &secret.tags {
-        texts.extend(of("tag-key").then_some(tag.as_str()));
-        texts.extend(of("tag-value").then_some(value.as_str()));
-    }
-    let folded = |text: &str| if matches!(key, "description" | "all") { text.to_lowercase() } else { text.to_owned() };
-    let begins = |value: &str| texts.iter().any(|text| folded(text).starts_with(&folded(value)));
-    values.iter().any(|value| match value.strip_prefix('!') {
-        Some(unwanted) => !begins(unwanted),
-        None => begins(value),
     })
 }
 
@@ -154,12 +136,10 @@ const CLASSES: [(&str, &str); 4] = [
     ("ExcludePunctuation", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
 ];
 
-pub(super) fn random_password(_: &Site, members: &Members) -> Outcome<Value> {
-    let length = usize::try_from(members.integer("PasswordLength").unwrap_or(32)).unwrap_or(0);
-    if !(1..=4096).contains(&length) {
-        return Err(invalid_parameter("PasswordLength must be between 1 and 4096."));
-    }
-    let excluded = members.text("ExcludeCharacters").unwrap_or_default();
+pub(super) fn random_password(_: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    let length = members.number("PasswordLength", 1..=4096)?.unwrap_or(32);
+    let length = usize::try_from(length).unwrap_or_default();
+    let excluded = members.within("ExcludeCharacters", 0..=4096)?.unwrap_or_default();
     let kept = |class: &str| class.chars().filter(|c| !excluded.contains(*c)).collect::<Vec<char>>();
     let included = CLASSES.iter().filter(|(switch, _)| !members.is_true(switch));
     let mut classes: Vec<Vec<char>> = included.map(|(_, class)| kept(class)).filter(|c| !c.is_empty()).collect();
@@ -172,7 +152,7 @@ pub(super) fn random_password(_: &Site, members: &Members) -> Outcome<Value> {
     }
     let each = members.boolean("RequireEachIncludedType").unwrap_or(true);
     if each && length < classes.len() {
-        return Err(invalid_parameter("The password length is too short for the required character types."));
+        return Err(invalid_parameter("Password length is too short based on the required types."));
     }
     let mut random = rand::rng();
     let mut draw = |class: &[char]| class[random.random_range(0..class.len())];

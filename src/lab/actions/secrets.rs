@@ -1,19 +1,16 @@
 //! The actions of Secrets Manager that write. Reading ones are in `secret_views`, the rules of labels in `secret`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeSet, sync::Arc};
 
-use rand::Rng as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::{
-    base::clock,
-    lab::{
-        json::Members,
-        refusal::{Outcome, Refusal},
-        secret::{Data, StoredSecret, invalid_parameter, invalid_request, not_found},
-        site::{ACCOUNT, Site},
-        world::World,
-    },
+use crate::lab::{
+    json::{Members, constraint, missing},
+    refusal::{Outcome, Refusal},
+    secret::{CURRENT, Data, StoredSecret, invalid_parameter, invalid_request, not_found},
+    site::Site,
+    world::World,
 };
 
 /// A recovery window in days (API reference, `DeleteSecret`).
@@ -24,25 +21,38 @@ const DAY: f64 = 86_400.0;
 /// The longest value in bytes (user guide, "quotas").
 const MAX_VALUE: usize = 65_536;
 
-pub(super) fn create(site: &Site, members: &Members) -> Outcome<Value> {
-    let name = members.required("Name")?.to_owned();
+/// A secret bears this many tags (General Reference, "Service quotas for tagging").
+const MAX_TAGS: usize = 50;
+
+/// Members of requests that the lab has nothing for. AWS would do something else than what it seems to do here.
+const FOREIGN: [&str; 2] = ["AddReplicaRegions", "Type"];
+
+pub(super) fn create(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    let name = members.required("Name", 1..=512)?.to_owned();
     let fits = |c: char| c.is_ascii_alphanumeric() || "-/_+=.@!".contains(c);
-    if name.len() > 512 || !name.chars().all(fits) {
+    if !name.chars().all(fits) {
         return Err(Refusal::new(
             "ValidationException",
             "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!",
         ));
     }
-    let (token, data, now) = (token(members)?, data(members)?, clock::epoch_seconds());
+    if let Some(foreign) = FOREIGN.iter().find(|member| members.has(member)) {
+        return Err(invalid_parameter(format!("The lab has one Region and no partners: it takes no {foreign}.")));
+    }
+    let (token, data, now) = (token(members)?, data(members)?, site.clock.seconds());
+    let (description, kms_key, tags) = (description(members)?, kms_key(members)?, tags(members)?);
+    if tags.len() > MAX_TAGS {
+        return Err(Refusal::new("LimitExceededException", "A secret can have up to 50 tags."));
+    }
     site.change(|world| {
         purge(world, now);
         if let Some(known) = world.secrets.get(&name) {
             return replayed(known, &token, data.as_ref());
         }
-        let mut secret = blank(site, &name, now);
-        secret.description = members.text("Description").map(str::to_owned);
-        secret.kms_key = members.text("KmsKeyId").map(str::to_owned);
-        secret.tags = tags(members);
+        let mut secret = StoredSecret::new(&name, site.region(), now);
+        secret.description = description.filter(|text| !text.is_empty());
+        secret.kms_key = kms_key.filter(|text| !text.is_empty());
+        secret.tags = tags;
         let mut answer = json!({ "ARN": secret.arn, "Name": name });
         if let Some(data) = data {
             secret.put(&token, data, &[], now)?;
@@ -60,7 +70,7 @@ fn replayed(known: &StoredSecret, token: &str, data: Option<&Data>) -> Outcome<V
         ));
     }
     match known.versions.get(token) {
-        Some(version) if Some(&version.data) == data => {
+        Some(version) if data.is_some() && version.data.as_ref() == data => {
             Ok(json!({ "ARN": known.arn, "Name": known.name, "VersionId": token }))
         }
         _ => Err(Refusal::new(
@@ -70,67 +80,66 @@ fn replayed(known: &StoredSecret, token: &str, data: Option<&Data>) -> Outcome<V
     }
 }
 
-/// A secret without versions. The six characters behind the name are AWS's way to tell apart secrets of one name that
-/// lived one after the other.
-fn blank(site: &Site, name: &str, now: f64) -> StoredSecret {
-    let suffix: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(6).map(char::from).collect();
-    StoredSecret {
-        name: name.to_owned(),
-        arn: format!("arn:aws:secretsmanager:{}:{ACCOUNT}:secret:{name}-{suffix}", site.region()),
-        description: None,
-        kms_key: None,
-        tags: Vec::new(),
-        owning_service: None,
-        created: now,
-        changed: now,
-        accessed: None,
-        deletion: None,
-        versions: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        next_number: 0,
-    }
-}
-
-pub(super) fn put_value(site: &Site, members: &Members) -> Outcome<Value> {
+pub(super) fn put_value(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     let data =
         data(members)?.ok_or_else(|| invalid_parameter("You must provide either SecretString or SecretBinary."))?;
-    let (token, labels) = (token(members)?, members.texts("VersionStages"));
-    with_live(site, members, |secret, now| {
-        secret.put(&token, data, &labels, now)?;
+    let (token, labels) = (token(members)?, labels(members)?);
+    with_own(site, members, |secret, now| {
+        put(secret, &token, data, &labels, now)?;
         let stages = secret.labels_of(&token);
         Ok(json!({ "ARN": secret.arn, "Name": secret.name, "VersionId": token, "VersionStages": stages }))
     })
 }
 
-pub(super) fn update(site: &Site, members: &Members) -> Outcome<Value> {
+/// A value that somebody puts in the place of the present one counts as a rotation.
+fn put(secret: &mut StoredSecret, token: &str, data: Data, labels: &[String], now: f64) -> Outcome<()> {
+    let before = secret.labels.get(CURRENT).cloned();
+    secret.put(token, data, labels, now)?;
+    if secret.labels.get(CURRENT) != before.as_ref() {
+        secret.rotation.value_was_put(now);
+    }
+    Ok(())
+}
+
+pub(super) fn update(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     let (token, data) = (token(members)?, data(members)?);
-    with_live(site, members, |secret, now| {
-        if let Some(description) = members.text("Description") {
-            secret.description = Some(description.to_owned());
-            secret.changed = now;
-        }
-        if let Some(key) = members.text("KmsKeyId") {
-            secret.kms_key = Some(key.to_owned());
-        }
+    let (description, kms_key) = (description(members)?, kms_key(members)?);
+    if members.has("Type") {
+        return Err(invalid_parameter("The lab has no partners: it takes no Type."));
+    }
+    with_own(site, members, |secret, now| {
         let mut answer = json!({ "ARN": secret.arn, "Name": secret.name });
         if let Some(data) = data {
-            secret.put(&token, data, &[], now)?;
+            // Otherwise than for PutSecretValue, a known token is an error here whatever its value is.
+            if secret.versions.contains_key(&token) {
+                return Err(secret.token_in_use(&token));
+            }
+            put(secret, &token, data, &[], now)?;
             answer["VersionId"] = json!(token);
+        }
+        if let Some(description) = description {
+            secret.description = Some(description).filter(|text| !text.is_empty());
+            secret.changed = now;
+        }
+        if let Some(key) = kms_key {
+            // An empty text means the key that AWS manages.
+            secret.kms_key = Some(key).filter(|text| !text.is_empty());
+            secret.changed = now;
         }
         Ok(answer)
     })
 }
 
-pub(super) fn update_version_stage(site: &Site, members: &Members) -> Outcome<Value> {
-    let label = members.required("VersionStage")?;
-    let (to, from) = (members.text("MoveToVersionId"), members.text("RemoveFromVersionId"));
-    with_live(site, members, |secret, now| {
+pub(super) fn update_version_stage(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    let label = members.required("VersionStage", 1..=256)?;
+    let (to, from) = (members.within("MoveToVersionId", 32..=64)?, members.within("RemoveFromVersionId", 32..=64)?);
+    with_own(site, members, |secret, now| {
         secret.move_label(label, to, from, now)?;
         Ok(json!({ "ARN": secret.arn, "Name": secret.name }))
     })
 }
 
-pub(super) fn delete(site: &Site, members: &Members) -> Outcome<Value> {
+pub(super) fn delete(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     let (force, window) = (members.is_true("ForceDeleteWithoutRecovery"), members.integer("RecoveryWindowInDays"));
     if force && window.is_some() {
         return Err(invalid_parameter(
@@ -140,19 +149,20 @@ pub(super) fn delete(site: &Site, members: &Members) -> Outcome<Value> {
     if window.is_some_and(|days| !WINDOW.contains(&days)) {
         return Err(invalid_parameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."));
     }
-    let (id, now) = (members.required("SecretId")?, clock::epoch_seconds());
+    let (id, now) = (secret_id(members)?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         if force {
             // AWS answers well even when there is no such secret.
-            let Ok(found) = find(world, id).map(|secret| (secret.arn.clone(), secret.name.clone())) else {
-                return Ok(json!({ "Name": id, "DeletionDate": now }));
-            };
-            world.secrets.remove(&found.1);
-            return Ok(json!({ "ARN": found.0, "Name": found.1, "DeletionDate": now }));
+            let Ok(secret) = find(world, id) else { return Ok(json!({ "Name": id, "DeletionDate": now })) };
+            secret.require_unmanaged()?;
+            let (arn, name) = (secret.arn.clone(), secret.name.clone());
+            world.secrets.remove(&name);
+            return Ok(json!({ "ARN": arn, "Name": name, "DeletionDate": now }));
         }
         let secret = find(world, id)?;
         secret.require_live()?;
+        secret.require_unmanaged()?;
         let days = i32::try_from(window.unwrap_or(*WINDOW.end())).unwrap_or(30);
         let at = now + DAY * f64::from(days);
         secret.deletion = Some(at);
@@ -160,7 +170,7 @@ pub(super) fn delete(site: &Site, members: &Members) -> Outcome<Value> {
     })
 }
 
-pub(super) fn restore(site: &Site, members: &Members) -> Outcome<Value> {
+pub(super) fn restore(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
     with(site, members, |secret, now| {
         secret.deletion = None;
         secret.changed = now;
@@ -168,28 +178,36 @@ pub(super) fn restore(site: &Site, members: &Members) -> Outcome<Value> {
     })
 }
 
-/// The lab runs no Lambda functions, so no secret of it has one.
-pub(super) fn rotate(site: &Site, members: &Members) -> Outcome<Value> {
-    with_live(site, members, |_, _| {
-        Err(invalid_request("No Lambda rotation function ARN is associated with this secret."))
-    })
-}
-
-pub(super) fn tag(site: &Site, members: &Members) -> Outcome<Value> {
-    let new = tags(members);
-    with_live(site, members, |secret, _| {
+pub(super) fn tag(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    if !members.has("Tags") {
+        return Err(missing("Tags"));
+    }
+    let new = tags(members)?;
+    with_own(site, members, |secret, now| {
         for (key, value) in new {
             secret.tags.retain(|(known, _)| *known != key);
             secret.tags.push((key, value));
         }
+        // `LimitExceededException` is no error of this action (API reference, `TagResource`).
+        if secret.tags.len() > MAX_TAGS {
+            return Err(invalid_parameter("A secret can have up to 50 tags."));
+        }
+        secret.changed = now;
         Ok(json!({}))
     })
 }
 
-pub(super) fn untag(site: &Site, members: &Members) -> Outcome<Value> {
+pub(super) fn untag(site: &Arc<Site>, members: &Members) -> Outcome<Value> {
+    if !members.has("TagKeys") {
+        return Err(missing("TagKeys"));
+    }
     let keys = members.texts("TagKeys");
-    with_live(site, members, |secret, _| {
+    with_own(site, members, |secret, now| {
+        let before = secret.tags.len();
         secret.tags.retain(|(key, _)| !keys.contains(key));
+        if secret.tags.len() < before {
+            secret.changed = now;
+        }
         Ok(json!({}))
     })
 }
@@ -200,7 +218,7 @@ pub(super) fn with<T>(
     members: &Members,
     change: impl FnOnce(&mut StoredSecret, f64) -> Outcome<T>,
 ) -> Outcome<T> {
-    let (id, now) = (members.required("SecretId")?, clock::epoch_seconds());
+    let (id, now) = (secret_id(members)?, site.clock.seconds());
     site.change(|world| {
         purge(world, now);
         change(find(world, id)?, now)
@@ -219,12 +237,24 @@ pub(super) fn with_live<T>(
     })
 }
 
-/// By name, by ARN, or by ARN without the six characters at its end.
-fn find<'a>(world: &'a mut World, id: &str) -> Outcome<&'a mut StoredSecret> {
-    let names = |secret: &&mut StoredSecret| {
-        secret.name == id || secret.arn == id || secret.arn.rsplit_once('-').is_some_and(|(short, _)| short == id)
-    };
-    let found = world.secrets.values_mut().find(names);
+/// As [`with_live`], unless another service manages the secret.
+fn with_own<T>(
+    site: &Site,
+    members: &Members,
+    change: impl FnOnce(&mut StoredSecret, f64) -> Outcome<T>,
+) -> Outcome<T> {
+    with_live(site, members, |secret, now| {
+        secret.require_unmanaged()?;
+        change(secret, now)
+    })
+}
+
+pub(super) fn secret_id(members: &Members) -> Outcome<&str> {
+    members.required("SecretId", 1..=2048)
+}
+
+pub(super) fn find<'a>(world: &'a mut World, id: &str) -> Outcome<&'a mut StoredSecret> {
+    let found = world.secrets.values_mut().find(|secret| secret.is_called(id));
     found.ok_or_else(|| not_found("Secrets Manager can't find the specified secret."))
 }
 
@@ -233,7 +263,7 @@ pub(super) fn purge(world: &mut World, now: f64) {
     world.secrets.retain(|_, secret| secret.deletion.is_none_or(|at| at > now));
 }
 
-fn token(members: &Members) -> Outcome<String> {
+pub(super) fn token(members: &Members) -> Outcome<String> {
     match members.text("ClientRequestToken") {
         Some(token) if (32..=64).contains(&token.len()) => Ok(token.to_owned()),
         Some(_) => Err(invalid_parameter("ClientRequestToken must be 32-64 characters long.")),
@@ -248,16 +278,50 @@ fn data(members: &Members) -> Outcome<Option<Data>> {
             "You can't specify both a binary secret value and a string secret value in the same secret.",
         ));
     }
-    if text.or(binary).is_some_and(|value| value.len() > MAX_VALUE) {
-        return Err(Refusal::new("ValidationException", "The secret value must be at most 65536 bytes long."));
+    members.within("SecretString", 1..=MAX_VALUE)?;
+    let bytes = binary.map(|text| STANDARD.decode(text)).transpose();
+    let bytes = bytes.map_err(|error| Refusal::new("SerializationException", format!("SecretBinary: {error}")))?;
+    let length = text.map(str::len).or_else(|| bytes.map(|bytes| bytes.len()));
+    if length.is_some_and(|length| !(1..=MAX_VALUE).contains(&length)) {
+        let member = if text.is_some() { "SecretString" } else { "SecretBinary" };
+        return Err(constraint(member, "Member must have length between 1 and 65536"));
     }
     let data = Data { text: text.map(str::to_owned), binary: binary.map(str::to_owned) };
-    Ok((text.is_some() || binary.is_some()).then_some(data))
+    Ok(length.map(|_| data))
 }
 
-fn tags(members: &Members) -> Vec<(String, String)> {
-    let pair = |tag: Members| Some((tag.text("Key")?.to_owned(), tag.text("Value").unwrap_or_default().to_owned()));
-    members.items("Tags").into_iter().filter_map(pair).collect()
+fn description(members: &Members) -> Outcome<Option<String>> {
+    Ok(members.within("Description", 0..=2048)?.map(str::to_owned))
+}
+
+fn kms_key(members: &Members) -> Outcome<Option<String>> {
+    Ok(members.within("KmsKeyId", 0..=2048)?.map(str::to_owned))
+}
+
+/// `VersionStages`, each label once.
+fn labels(members: &Members) -> Outcome<Vec<String>> {
+    members.list("VersionStages", 1..=20)?;
+    let labels = members.texts("VersionStages");
+    if labels.iter().any(|label| !(1..=256).contains(&label.chars().count())) {
+        return Err(constraint("VersionStages", "Member must have length between 1 and 256"));
+    }
+    let mut known = BTreeSet::new();
+    Ok(labels.into_iter().filter(|label| known.insert(label.clone())).collect())
+}
+
+/// The tags of a request: of two with one key the later one counts.
+fn tags(members: &Members) -> Outcome<Vec<(String, String)>> {
+    let mut tags: Vec<(String, String)> = Vec::new();
+    for tag in members.items("Tags") {
+        let key = tag.required("Key", 1..=128)?;
+        let value = tag.within("Value", 0..=256)?.unwrap_or_default();
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(invalid_parameter(format!("The tag key {key} begins with aws:, which is reserved for AWS.")));
+        }
+        tags.retain(|(known, _)| known != key);
+        tags.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(tags)
 }
 
 /// The labels of a secret as the API prints them: version to labels, versions without a label left out.

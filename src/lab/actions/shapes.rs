@@ -21,6 +21,7 @@ pub(super) fn tag_list(tags: &Tags) -> Vec<Element> {
 
 /// `DBInstance` or `DBCluster`.
 pub(super) fn database(site: &Site, world: &World, database: &Instance) -> Element {
+    site.ledger.shown(database.kind.words().arn, &database.id, database.status.text(), &site.clock);
     match database.kind {
         Kind::Instance => instance(site, world, database),
         Kind::Cluster => super::cluster_shapes::cluster(site, world, database),
@@ -48,7 +49,7 @@ fn instance(site: &Site, world: &World, instance: &Instance) -> Element {
         .text("AllocatedStorage", instance.storage_gb)
         .text("InstanceCreateTime", clock::text_of_ms(instance.created_ms))
         .text("BackupRetentionPeriod", storage.retention_days)
-        .maybe("LatestRestorableTime", restorable(instance).filter(|_| cluster.is_none()))
+        .maybe("LatestRestorableTime", restorable(site, instance).filter(|_| cluster.is_none()))
         .list("DBSecurityGroups", [])
         .list("VpcSecurityGroups", storage.security_groups.iter().map(|id| security_group(id)))
         .list("DBParameterGroups", [group])
@@ -69,6 +70,15 @@ fn instance(site: &Site, world: &World, instance: &Instance) -> Element {
         .list("AssociatedRoles", [])
         .list("TagList", tag_list(&instance.tags))
         .text("NetworkType", "IPV4");
+    let element = match &instance.master_secret {
+        Some(master) => element.child(
+            Element::new("MasterUserSecret")
+                .text("SecretArn", &master.arn)
+                .text("SecretStatus", master.status(instance))
+                .text("KmsKeyId", &master.kms_key),
+        ),
+        None => element,
+    };
     let mut plain = instance.attributes.clone();
     plain.extend(cluster.map(|cluster| of_storage(&cluster.attributes)).unwrap_or_default());
     let element = attributes::show(element, storage.kind, &plain);
@@ -83,9 +93,9 @@ fn instance(site: &Site, world: &World, instance: &Instance) -> Element {
 }
 
 /// `LatestRestorableTime`: a clone of the moment is what the lab can give. On RDS it lies some minutes back.
-pub(super) fn restorable(database: &Instance) -> Option<String> {
+pub(super) fn restorable(site: &Site, database: &Instance) -> Option<String> {
     let has_data = database.retention_days > 0 && database.status != InstanceStatus::Creating;
-    has_data.then(|| clock::text_of_ms(clock::epoch_ms()))
+    has_data.then(|| clock::text_of_ms(site.clock.now_ms()))
 }
 
 pub(super) fn security_group(id: &str) -> Element {
@@ -123,7 +133,8 @@ pub(super) fn subnet_group(site: &Site, name: &str, element: &str) -> Element {
 }
 
 /// `DBSnapshot` or `DBClusterSnapshot`; `status` stands for the one of the snapshot, for an answer that says `deleted`.
-pub(super) fn snapshot(site: &Site, snapshot: &Snapshot, status: &str) -> Element {
+pub(super) fn snapshot(site: &Site, snapshot: &Snapshot, status: &'static str) -> Element {
+    site.ledger.shown(snapshot.kind.words().snapshot_arn, &snapshot.id, status, &site.clock);
     let (words, plain) = (snapshot.kind.words(), |name: &str| snapshot.attributes.get(name));
     let encrypted = plain("StorageEncrypted").map_or("false", String::as_str);
     let common = Element::new(format!("{}Snapshot", words.noun.trim_end_matches("Instance")))

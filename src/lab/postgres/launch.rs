@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use rand::Rng as _;
 use tokio::process::Child;
 
-use super::{Installation, Process, ServerOptions, ServerUser, Shutdown, conf_text, hba_text, program, session};
+use super::{
+    Installation, Process, ServerOptions, ServerUser, Shutdown, conf_text, disk_fault, hba_text, program, session,
+};
 use crate::{
     base::{Code, Error, Result, clock, poll},
     fail,
@@ -64,13 +66,13 @@ pub(super) async fn launch(
 
 /// Writes `pg_hba.conf` anew.
 pub(super) fn write_hba(folder: &Path, options: &ServerOptions, user: Option<&ServerUser>) -> Result<()> {
-    let text = hba_text(&options.superuser, &options.hba);
+    let text = hba_text(&options.superuser, &options.hba, options.tls_only);
     disk::write_file(&folder.join("data/pg_hba.conf"), text.as_bytes(), 0o600, user)
 }
 
 /// Writes `postgresql.conf` anew.
 pub(super) fn write_conf(folder: &Path, options: &ServerOptions, port: u16, user: Option<&ServerUser>) -> Result<()> {
-    let text = conf_text(&options.settings, port, &folder.join("log/error"));
+    let text = conf_text(&options.all_settings(), port, &folder.join("log/error"));
     disk::write_file(&folder.join("data/postgresql.conf"), text.as_bytes(), 0o600, user)
 }
 
@@ -107,7 +109,7 @@ async fn attempt(
 ) -> Result<Attempt> {
     forget_zombie(&folder.join("data"))?;
     let said_before = fs::metadata(first_log(folder)).map_or(0, |meta| meta.len());
-    let mut child = Starting(Some(spawn(installation, folder, user)?));
+    let mut child = Starting(Some(spawn(installation, folder, options, user)?));
     let ready = child.ready(folder, options, port).await;
     if let Ok(Some(process)) = ready {
         child.0 = None;
@@ -145,12 +147,24 @@ fn did_not_start(folder: &Path, log: &str) -> Error {
         .hint(format!("read the files in {}/log/error", folder.display()))
 }
 
-fn spawn(installation: &Installation, folder: &Path, user: Option<&ServerUser>) -> Result<Child> {
+fn spawn(
+    installation: &Installation,
+    folder: &Path,
+    options: &ServerOptions,
+    user: Option<&ServerUser>,
+) -> Result<Child> {
     let log = first_log(folder);
     let file = disk::append_to(&log, user)?;
     let second = file.try_clone().map_err(disk::failed("open", &log))?;
     let mut command = program::command(&installation.program("postgres"), user);
     command.arg("-D").arg(folder.join("data")).stdout(Stdio::from(file)).stderr(Stdio::from(second));
+    if let Some(library) = &options.disk_fault_library {
+        // A page that is there keeps what it says: the disk is as full for a server that starts again.
+        if !disk_fault::page(folder).is_file() {
+            disk_fault::set(folder, disk_fault::DiskFault::default())?;
+        }
+        command.env("LD_PRELOAD", library).env(disk_fault::VARIABLE, disk_fault::page(folder));
+    }
     // A group of its own: a Ctrl-C at the terminal is meant for pgrun, which then stops its servers in order.
     command.process_group(0).kill_on_drop(false);
     command.spawn().map_err(|error| fail!(Code::LabFailed, "cannot run `postgres`: {error}"))

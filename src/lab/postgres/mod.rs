@@ -2,6 +2,8 @@
 
 mod catalogue;
 mod choose;
+mod disk_fault;
+mod facilities;
 mod fetch;
 mod find;
 mod freeze;
@@ -18,14 +20,17 @@ mod upgrade;
 
 pub use catalogue::Catalogue;
 pub use choose::pair;
+pub(in crate::lab) use disk_fault::{DiskFault, disk_fault_library, has_disk_faults};
+pub use facilities::Facilities;
 pub use fetch::{Wheel, wheels};
 pub use find::installations;
+pub(in crate::lab) use freeze::hold;
 pub use freeze::{copy_frozen, copy_tree, thaw, tree_bytes};
 pub use initdb::Shape;
 pub use installation::{Installation, Version, parameters_of};
 pub use place::{Scratch, ServerUser, cache_folder, lab_folder, obstacle, require_reachable};
 pub use process::Process;
-pub use server::{Server, ServerOptions, Shutdown};
+pub use server::{Server, ServerOptions, Shutdown, Tls};
 pub(in crate::lab) use session::sql_error;
 pub use settings::{Settings, conf_text, hba_text};
 pub use upgrade::Upgrade;

@@ -10,9 +10,11 @@ use rand::Rng as _;
 
 use super::{
     Installation, Process, Scratch, ServerUser, Settings, Shape,
+    disk_fault::{self, DiskFault},
+    facilities::LIBRARY_NAME,
     freeze::thaw,
     initdb::initdb,
-    launch::{end_blocking, launch, lock_port, stop, write_conf},
+    launch::{end_blocking, launch, lock_port, stop, write_conf, write_hba},
     place::require_reachable,
     session::{connect, prove},
 };
@@ -32,10 +34,18 @@ pub struct ServerOptions {
     pub settings: Settings,
     /// Lines of `pg_hba.conf` that stand before the general ones.
     pub hba: Vec<String>,
+    /// A library of ours that it loads before all others.
+    pub library: Option<PathBuf>,
+    /// Its certificate; without one it speaks no TLS.
+    pub tls: Option<Tls>,
+    /// It takes connections by TLS only; the superuser's sessions are excepted.
+    pub tls_only: bool,
     /// The port to try first.
     pub port: Option<u16>,
     /// How long a start may take, crash recovery included.
     pub deadline: Duration,
+    /// The library that lets its disk fail; without it the disk cannot.
+    pub disk_fault_library: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -46,9 +56,42 @@ impl Default for ServerOptions {
             password: Secret::new(letters.collect::<String>()),
             settings: Settings::new(),
             hba: Vec::new(),
+            library: None,
+            tls: None,
+            tls_only: false,
             port: None,
             deadline: Duration::from_secs(120),
+            disk_fault_library: None,
         }
+    }
+}
+
+/// The files of a server's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, readable by the server's user only.
+    pub key: PathBuf,
+}
+
+impl ServerOptions {
+    /// The settings with those that follow from the rest.
+    pub(super) fn all_settings(&self) -> Settings {
+        let mut all = self.settings.clone();
+        let mut set = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
+        if let Some(folder) = self.library.as_ref().and_then(|file| file.parent()) {
+            let others = self.settings.get("shared_preload_libraries").map_or("", String::as_str);
+            let comma = if others.is_empty() { "" } else { "," };
+            set("shared_preload_libraries", format!("{LIBRARY_NAME}{comma}{others}"));
+            set("dynamic_library_path", format!("$libdir:{}", folder.display()));
+        }
+        if let Some(tls) = &self.tls {
+            set("ssl", "on".into());
+            set("ssl_cert_file", tls.certificate.display().to_string());
+            set("ssl_key_file", tls.key.display().to_string());
+        }
+        all
     }
 }
 
@@ -71,6 +114,7 @@ pub struct Server {
     port: u16,
     process: Process,
     scratch: Option<Scratch>,
+    disk_fault: DiskFault,
 }
 
 impl Server {
@@ -109,7 +153,7 @@ impl Server {
         }
         let (port, process) = launch(installation, &folder, &options, user.as_ref()).await?;
         let installation = installation.clone();
-        Ok(Self { installation, folder, options, user, port, process, scratch: None })
+        Ok(Self { installation, folder, options, user, port, process, scratch: None, disk_fault: DiskFault::default() })
     }
 
     /// Takes over a server that runs already, left behind by a process that was killed; `None` when none serves the
@@ -133,7 +177,16 @@ impl Server {
         })
         .await?;
         let (user, installation) = (ServerUser::choose()?, installation.clone());
-        Ok(Some(Self { installation, folder, options, user, port, process, scratch: None }))
+        Ok(Some(Self {
+            installation,
+            folder,
+            options,
+            user,
+            port,
+            process,
+            scratch: None,
+            disk_fault: DiskFault::default(),
+        }))
     }
 
     /// Where clients connect: `postgres://superuser:password@127.0.0.1:port/database`, percent-encoded.
@@ -163,6 +216,12 @@ impl Server {
         &self.installation
     }
 
+    /// True when it loads a library of ours.
+    #[must_use]
+    pub fn has_library(&self) -> bool {
+        self.options.library.is_some()
+    }
+
     /// The bootstrap superuser and its password.
     #[must_use]
     pub fn superuser(&self) -> (&str, &Secret) {
@@ -180,6 +239,12 @@ impl Server {
         &mut self.options.settings
     }
 
+    /// What it is started with. A change of anything but the superuser and the port takes effect with
+    /// [`Server::reload`] or the next start.
+    pub fn options_mut(&mut self) -> &mut ServerOptions {
+        &mut self.options
+    }
+
     /// A session of the superuser. Its connection runs in a task of its own and ends when the client is dropped.
     ///
     /// # Errors
@@ -188,14 +253,45 @@ impl Server {
         connect(&self.options, self.port, database).await
     }
 
-    /// Writes the settings and lets the server read them again.
+    /// Writes the settings and who may connect, and lets the server read them again.
     ///
     /// # Errors
     /// `lab_failed` when the file cannot be written.
     pub fn reload(&self) -> Result<()> {
+        write_hba(&self.folder, &self.options, self.user.as_ref())?;
         write_conf(&self.folder, &self.options, self.port, self.user.as_ref())?;
         self.process.signal(Signal::SIGHUP);
         Ok(())
+    }
+
+    /// Refuses new connections, but for those of the lab itself, or takes them again. Sessions go on.
+    ///
+    /// # Errors
+    /// `lab_failed` when the file cannot be written.
+    pub(in crate::lab) fn refuse(&mut self, refuses: bool) -> Result<()> {
+        let own = format!("host all {} 127.0.0.1/32 scram-sha-256", self.options.superuser);
+        let lines = [own, "host all all all reject".to_owned()];
+        self.options.hba.retain(|line| !lines.contains(line));
+        if refuses {
+            self.options.hba.splice(0..0, lines);
+        }
+        write_hba(&self.folder, &self.options, self.user.as_ref())?;
+        self.process.signal(Signal::SIGHUP);
+        Ok(())
+    }
+
+    /// What is wrong with its disk.
+    pub(in crate::lab) fn disk_fault(&self) -> DiskFault {
+        self.disk_fault
+    }
+
+    /// Lets its disk fail, or not any more.
+    ///
+    /// # Errors
+    /// `lab_failed` when it cannot be told to the server.
+    pub(in crate::lab) fn set_disk_fault(&mut self, fault: DiskFault) -> Result<()> {
+        self.disk_fault = fault;
+        disk_fault::set(&self.folder, fault)
     }
 
     /// Stops it and waits until none of its processes is left. A stop that takes longer than 30 s is forced.

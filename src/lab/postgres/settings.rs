@@ -53,14 +53,16 @@ fn quoted(value: &str) -> String {
 }
 
 /// The whole `pg_hba.conf`: passwords by SCRAM over loopback. The socket line serves `pg_upgrade` alone, which makes a
-/// private socket folder of its own; in operation there is no socket.
+/// private socket folder of its own; in operation there is no socket. `tls_only` excepts the superuser, which is ours.
 #[must_use]
-pub fn hba_text(superuser: &str, before: &[String]) -> String {
+pub fn hba_text(superuser: &str, before: &[String], tls_only: bool) -> String {
     let superuser = format!("\"{}\"", superuser.replace('"', "\"\""));
     let mut lines = vec![format!("local all {superuser} trust")];
     lines.extend(before.iter().cloned());
-    lines.push("host all all 127.0.0.1/32 scram-sha-256".into());
-    lines.push("host replication all 127.0.0.1/32 scram-sha-256".into());
+    lines.push(format!("host all {superuser} 127.0.0.1/32 scram-sha-256"));
+    let kind = if tls_only { "hostssl" } else { "host" };
+    lines.push(format!("{kind} all all 127.0.0.1/32 scram-sha-256"));
+    lines.push(format!("{kind} replication all 127.0.0.1/32 scram-sha-256"));
     lines.join("\n") + "\n"
 }
 

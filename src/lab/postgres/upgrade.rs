@@ -24,6 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(3600);
 /// `pg_upgrade` gives its servers another port by command line; the one in the file has to be valid, no more.
 const UNUSED_PORT: u16 = 50_432;
 
+/// A column of a type that `pg_upgrade` cannot carry over (manual, "pg_upgrade": `reg*` types other than `regclass`,
+/// `regrole` and `regtype`).
+const SPOILED: &str = "CREATE TABLE public.lab_refused_by_the_upgrade (what pg_catalog.regproc)";
+
 /// One upgrade.
 #[derive(Debug)]
 pub struct Upgrade<'a> {
@@ -40,6 +44,8 @@ pub struct Upgrade<'a> {
     pub options: &'a ServerOptions,
     /// Refuse a cluster below 17 with logical slots instead of letting `pg_upgrade` drop them silently.
     pub refuse_slots: bool,
+    /// Put something into the copy that `pg_upgrade` refuses, to see what becomes of a failure.
+    pub spoil: bool,
 }
 
 impl Upgrade<'_> {
@@ -47,6 +53,8 @@ impl Upgrade<'_> {
     /// allow, and would not even start; dump and restore lock every table at once.
     fn roomy(&self) -> ServerOptions {
         let mut options = self.options.clone();
+        // The library is made for one version, and `pg_upgrade` works as the superuser.
+        (options.library, options.tls) = (None, None);
         // A copy may have slots whose original allows them no longer, and would not start with them.
         options.settings.insert("wal_level".into(), "logical".into());
         for name in ["max_replication_slots", "max_prepared_transactions", "max_locks_per_transaction"] {
@@ -96,6 +104,9 @@ impl Upgrade<'_> {
             )
             .await
             .map_err(|error| sql_error(&error))?;
+        if self.spoil {
+            asked.batch_execute(SPOILED).await.map_err(|error| sql_error(&error))?;
+        }
         drop(asked);
         server.stop(Shutdown::Fast).await?;
         let text = |column: usize| told.try_get::<_, String>(column).map_err(|error| sql_error(&error));
@@ -123,8 +134,24 @@ impl Upgrade<'_> {
         if self.to.version.major >= 15 {
             command.arg("--no-sync");
         }
-        program::run(command, DEADLINE).await
+        program::run(command, DEADLINE).await.map_err(|error| match error.fact("output").and_then(refusal_in) {
+            Some(words) => fail!(Code::LabFailed, "pg_upgrade refused: {words}")
+                .detail("output", error.fact("output").unwrap_or_default()),
+            None => error,
+        })
     }
+}
+
+/// The reason in the output of a `pg_upgrade` that refused: what stands between its last check and its last words,
+/// without the names of its files, which are gone with the copy.
+fn refusal_in(output: &str) -> Option<String> {
+    let (words, _) = output.split_once("Failure, exiting")?;
+    let is_reason = |line: &&str| !line.starts_with("Checking ") && !line.ends_with(" fatal") && !line.ends_with(" ok");
+    let mut lines: Vec<&str> = words.lines().rev().take_while(is_reason).collect();
+    lines.reverse();
+    lines.retain(|line| !line.trim().is_empty() && !line.starts_with(char::is_whitespace));
+    let words = lines.join(" ");
+    (!words.is_empty()).then_some(words)
 }
 
 /// Moves what `pg_upgrade` wrote to where RDS shows it: from 15 on it lies below the new data folder, before in the
@@ -158,5 +185,21 @@ impl Drop for Leftovers {
         for process in self.0.iter().filter_map(|data| Process::serving(data)) {
             end_blocking(&process);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reason_of_a_refusal_is_found() {
+        let output = "Checking for prepared transactions      ok\nChecking for reg* data types      fatal\n\n\
+            Your installation contains one of the reg* data types.\nThey are not preserved.  A list is in the file:\n    \
+            /x/tables_using_reg.txt\nFailure, exiting\n";
+        let found = super::refusal_in(output).unwrap();
+        assert_eq!(
+            found,
+            "Your installation contains one of the reg* data types. They are not preserved.  A list is in the file:"
+        );
+        assert_eq!(super::refusal_in("Failure, exiting"), None);
     }
 }

@@ -5,10 +5,10 @@ use std::{fs, path::Path, sync::Arc};
 
 use super::{
     clusters,
-    instances::{note, put, raise, show, take},
+    instances::{is_master, note, put, raise, show, take},
 };
 use crate::{
-    base::{Code, Result, clock},
+    base::{Code, Result},
     fail,
     lab::{
         disk,
@@ -23,12 +23,12 @@ use crate::{
 
 /// Makes the changes that the state holds. `available` is shown a while before the first of them.
 pub(super) async fn modify(site: &Arc<Site>, resource: &str) -> Result<()> {
-    clock::sleep(site.options.delays.stale).await;
+    site.clock.sleep(site.options.delays.stale).await;
     let Some(changes) = begin(site, resource) else { return Ok(()) };
     if let Some(verifier) = &changes.verifier {
         password(site, resource, verifier).await?;
     }
-    attributes(site, resource, &changes).await;
+    attributes(site, resource, &changes).await?;
     if let Some(version) = changes.version {
         upgrade(site, resource, version, &changes).await?;
     }
@@ -76,8 +76,8 @@ fn instance(site: &Site, resource: &str) -> Result<Instance> {
 
 async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
     show(site, resource, InstanceStatus::ResettingMasterCredentials);
-    site.dwell().await;
     let instance = instance(site, resource)?;
+    site.dwell(&instance.id).await;
     // Of a cluster the writer's; where it has no instance its storage is served for this moment only.
     let at = site.look(|world| world.servers_of(&instance).first().map(|server| server.resource.clone()));
     let server = match &at {
@@ -98,13 +98,13 @@ async fn password(site: &Site, resource: &str, verifier: &str) -> Result<()> {
     Ok(())
 }
 
-async fn attributes(site: &Site, resource: &str, changes: &Changes) {
+async fn attributes(site: &Site, resource: &str, changes: &Changes) -> Result<()> {
     let plain = attributes_of(changes);
     if plain.is_empty() {
-        return;
+        return Ok(());
     }
     show(site, resource, InstanceStatus::Modifying);
-    site.dwell().await;
+    site.dwell(&instance(site, resource)?.id).await;
     note(site, resource, "configuration change", "Finished applying modification to DB instance", |instance| {
         if let Some(class) = plain.class {
             instance.class = class;
@@ -125,6 +125,7 @@ async fn attributes(site: &Site, resource: &str, changes: &Changes) {
             instance.group_status = ApplyStatus::PendingReboot;
         }
     });
+    Ok(())
 }
 
 /// Upgrades in place. A major upgrade works on a copy; when it fails the instance goes on at its version.
@@ -134,7 +135,7 @@ async fn upgrade(site: &Site, resource: &str, to: Version, changes: &Changes) ->
         return Ok(());
     }
     show(site, resource, InstanceStatus::Upgrading);
-    site.dwell().await;
+    site.dwell(&old.id).await;
     let folder = site.instance_folder(&old);
     let is_cluster = old.kind == Kind::Cluster;
     if is_cluster {
@@ -161,6 +162,7 @@ async fn upgrade(site: &Site, resource: &str, to: Version, changes: &Changes) ->
         return clusters::up(site, resource).await;
     }
     let server = raise(site, &instance(site, resource)?).await?;
+    is_master(site, resource, master::renew(&server, &old.master).await?);
     put(site, resource, server);
     Ok(())
 }
@@ -190,7 +192,9 @@ pub(super) async fn major_upgrade(
     let work = folder.join("upgrade");
     disk::remove_folder(&work)?;
     let data = folder.join("data");
-    let upgrade = Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots };
+    let spoil = site.fails_upgrade(&old.id);
+    let upgrade =
+        Upgrade { from: &from, to: &target, data: &data, work: &work, options: &options, refuse_slots, spoil };
     let done = upgrade.run().await;
     keep_logs(&work, &folder.join("log/error"), site.user.as_ref())?;
     if done.is_ok() {
@@ -236,7 +240,7 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
         return Ok(());
     }
     show(site, resource, InstanceStatus::Renaming);
-    site.dwell().await;
+    site.dwell(&old.id).await;
     site.record(|world| {
         // A request that came first may have taken the name since.
         let source = old.kind.words().source;
@@ -250,6 +254,8 @@ async fn rename(site: &Site, resource: &str, new: &str) -> Result<()> {
             world.event(source, new, "notification", message);
         }
     });
+    // Its certificate is for its name.
+    site.settle_access(resource);
     Ok(())
 }
 

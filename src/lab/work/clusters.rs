@@ -65,7 +65,7 @@ async fn create(site: &Site, cluster: &Instance, verifier: &str, database: Optio
     let options = site.server_options(&installation, cluster).await;
     let server = Server::create(&installation, &folder, options).await?;
     master::prepare(&server, &cluster.master, verifier, database).await?;
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     is_new(site, cluster, server, "DB cluster created").await
 }
 
@@ -101,7 +101,7 @@ async fn clone(site: &Site, cluster: &Instance, source: &str) -> Result<()> {
 /// The copy recovers with its own version: where that ends the log of the new storage begins, also when it is upgraded
 /// afterwards.
 async fn recover(site: &Site, cluster: &Instance, from: Version, message: &str) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     let old = Instance { version: from, group: cluster.engine.default_group(from.major), ..cluster.clone() };
     let installation = site.obtain(from).await?;
     let mut options = site.server_options(&installation, &old).await;
@@ -134,7 +134,7 @@ async fn delete(site: &Arc<Site>, cluster: &Instance, final_snapshot: Option<&st
         Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(left.to_string()) })
     })
     .await?;
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     disk::remove_folder(&site.instance_folder(cluster))?;
     site.record(|world: &mut World| {
         world.clusters.retain(|_, known| known.resource != cluster.resource);
@@ -216,7 +216,7 @@ pub(super) async fn join(site: &Arc<Site>, resource: &str) -> Result<()> {
     })
     .await?;
     serve(site, &member).await?;
-    site.dwell().await;
+    site.dwell(&member.id).await;
     note(site, resource, "creation", "DB instance created", settled);
     Ok(())
 }
@@ -296,7 +296,7 @@ async fn down_one(site: &Site, resource: &str) -> Result<()> {
 }
 
 async fn failover(site: &Site, cluster: &Instance, to: &str) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     if site.look(|world| world.writer(&cluster.resource).is_none_or(|writer| writer.resource != to)) {
         succeed(site, &cluster.resource, to).await?;
     }
@@ -306,7 +306,7 @@ async fn failover(site: &Site, cluster: &Instance, to: &str) -> Result<()> {
 }
 
 async fn stop(site: &Site, cluster: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     down(site, &cluster.resource).await?;
     for member in members(site, &cluster.resource) {
         show(site, &member.resource, InstanceStatus::Stopped);
@@ -318,7 +318,7 @@ async fn stop(site: &Site, cluster: &Instance) -> Result<()> {
 }
 
 async fn start(site: &Site, cluster: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&cluster.id).await;
     up(site, &cluster.resource).await?;
     note(site, &cluster.resource, "notification", "DB cluster started", settled);
     Ok(())

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    base::{Code, Result},
+    base::{Code, Result, poll},
     fail,
     lab::{
         disk,
-        postgres::{copy_frozen, copy_tree},
+        postgres::{Process, copy_frozen, copy_tree},
         site::Site,
         snapshot::Snapshot,
     },
@@ -47,13 +47,20 @@ pub(super) async fn of_database(site: &Site, resource: &str, target: PathBuf) ->
     copy(running, &folder.join("data"), &target.join("data")).await
 }
 
-async fn copy(running: Option<(crate::lab::postgres::Process, PathBuf)>, data: &Path, target: &Path) -> Result<()> {
+async fn copy(running: Option<(Process, PathBuf)>, data: &Path, target: &Path) -> Result<()> {
     if let Some((process, data)) = running {
         let stood = copy_frozen(&process, &data, target).await?;
         let ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(data = %data.display(), ms, "the server stood still");
         return Ok(());
     }
+    let works_in = data.to_owned();
+    // The backends of a killed postmaster write until they notice.
+    let ended = poll::until("the server to have ended", poll::Patience::ms(50, 30_000), async move || {
+        let left = Process::all_in(&works_in).unwrap_or_default().len();
+        Ok(if left == 0 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(format!("{left} processes")) })
+    });
+    ended.await?;
     copy_tree(data, target).await?;
     disk::remove_file(&target.join("postmaster.pid"))
 }

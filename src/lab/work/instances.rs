@@ -10,7 +10,7 @@ use crate::{
         aurora, disk,
         instance::{ApplyStatus, Instance, InstanceStatus, Work},
         kind::Kind,
-        master,
+        managed, master,
         postgres::{Installation, Server, ServerOptions, Shutdown},
         site::Site,
         snapshot::SnapshotStatus,
@@ -53,7 +53,7 @@ pub(super) async fn run(site: &Arc<Site>, resource: &str) {
 }
 
 /// The work ended badly. What was promised to be undone is undone by whoever did it; here is only what shows.
-fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &Error) {
+pub(super) fn fail(site: &Site, resource: &str, status: InstanceStatus, error: &Error) {
     tracing::warn!(resource, %error, "work failed");
     site.record(|world| {
         let Some(instance) = world.resource_mut(resource) else { return };
@@ -134,8 +134,9 @@ async fn create(site: &Site, instance: &Instance, verifier: &str, database: Opti
     let installation = site.obtain(instance.version).await?;
     let options = site.server_options(&installation, instance).await;
     let server = Server::create(&installation, &folder, options).await?;
-    master::prepare(&server, &instance.master, verifier, database).await?;
-    site.dwell().await;
+    let superuser = master::prepare(&server, &instance.master, verifier, database).await?;
+    is_master(site, &instance.resource, superuser);
+    site.dwell(&instance.id).await;
     is_new(site, &instance.resource, server, "creation", "DB instance created");
     first_backup(site, &instance.resource).await;
     Ok(())
@@ -154,10 +155,21 @@ fn is_new(site: &Site, resource: &str, server: Server, category: &str, message: 
     });
 }
 
+/// Remembers what kind of role the master user is.
+pub(super) fn is_master(site: &Site, resource: &str, superuser: bool) {
+    site.record(|world| {
+        if let Some(instance) = world.resource_mut(resource) {
+            instance.superuser_master = superuser;
+        }
+    });
+}
+
 /// RDS takes a first backup of what is new; until it is done the instance is not available.
 async fn first_backup(site: &Site, resource: &str) {
-    if site.look(|world| world.resource(resource).is_some_and(|instance| instance.retention_days > 0)) {
-        site.dwell().await;
+    let is_kept =
+        |world: &World| world.resource(resource).filter(|known| known.retention_days > 0).map(|k| k.id.clone());
+    if let Some(id) = site.look(is_kept) {
+        site.dwell(&id).await;
     }
     site.record(|world| {
         if let Some(instance) = world.resource_mut(resource) {
@@ -183,8 +195,9 @@ async fn clone(site: &Site, instance: &Instance, source: &str) -> Result<()> {
 }
 
 async fn is_restored(site: &Site, instance: &Instance, message: &str) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     let server = raise(site, instance).await?;
+    is_master(site, &instance.resource, master::renew(&server, &instance.master).await?);
     is_new(site, &instance.resource, server, "restoration", message);
     first_backup(site, &instance.resource).await;
     Ok(())
@@ -210,7 +223,7 @@ pub(super) async fn last_snapshot(site: &Arc<Site>, kind: Kind, id: Option<&str>
 
 async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&str>) -> Result<()> {
     last_snapshot(site, Kind::Instance, final_snapshot).await?;
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if instance.cluster.is_some() {
         clusters::leave(site, instance).await?;
     } else {
@@ -221,13 +234,14 @@ async fn delete(site: &Arc<Site>, instance: &Instance, final_snapshot: Option<&s
     }
     site.record(|world: &mut World| {
         world.instances.retain(|_, known| known.resource != instance.resource);
+        managed::forget(world, instance.master_secret.as_ref().map(|master| master.arn.as_str()));
         world.event(instance.kind.words().source, &instance.id, "deletion", "DB instance deleted");
     });
     Ok(())
 }
 
 async fn reboot(site: &Site, instance: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;
     }
@@ -235,7 +249,7 @@ async fn reboot(site: &Site, instance: &Instance) -> Result<()> {
 }
 
 async fn start(site: &Site, instance: &Instance) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     up_again(site, instance, "DB instance started").await
 }
 
@@ -254,7 +268,7 @@ async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()>
 
 async fn stop(site: &Arc<Site>, instance: &Instance, snapshot: Option<&str>) -> Result<()> {
     last_snapshot(site, Kind::Instance, snapshot).await?;
-    site.dwell().await;
+    site.dwell(&instance.id).await;
     if let Some(server) = take(site, &instance.resource).await {
         server.stop(Shutdown::Fast).await?;
     }

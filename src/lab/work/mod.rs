@@ -10,10 +10,14 @@ mod changes;
 mod clusters;
 mod copies;
 mod instances;
+mod proxies;
+mod rotations;
 mod snapshots;
 mod takeover;
 mod watch;
+mod weather;
 
+pub(super) use proxies::begin_proxy;
 pub(super) use takeover::{end_servers, take_up};
 pub(super) use watch::watch;
 
@@ -21,6 +25,12 @@ pub(super) use watch::watch;
 pub(super) fn begin(site: &Arc<Site>, resource: &str) {
     let (site, resource) = (site.clone(), resource.to_owned());
     site.clone().spawn(async move { instances::run(&site, &resource).await });
+}
+
+/// Begins the rotation that the state holds for a secret.
+pub(super) fn begin_rotation(site: &Arc<Site>, arn: &str) {
+    let (site, arn) = (site.clone(), arn.to_owned());
+    site.clone().spawn(async move { rotations::run(&site, &arn).await });
 }
 
 /// Begins what the state says is to be done with a snapshot.

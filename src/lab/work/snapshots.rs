@@ -61,21 +61,21 @@ fn settle(site: &Site, kind: Kind, id: &str, done: Result<()>, message: &str) {
 
 /// Freezes a running server; a stopped one is only copied.
 async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     copies::of_database(site, resource, site.snapshot_folder(&snapshot.folder)).await
 }
 
 async fn copy(site: &Site, snapshot: &Snapshot, source: &str) -> Result<()> {
     let source = site.look(|world| world.snapshot(snapshot.kind, source).cloned());
     let source = source.map_err(|refusal| fail!(Code::LabFailed, "{}", refusal.message))?;
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     copies::of_snapshot(site, &source, site.snapshot_folder(&snapshot.folder)).await
 }
 
 /// Upgrades a copy and takes it in the place of the original when it is proved to work; else nothing has changed,
 /// as RDS promises ("rolled back to the original state with the original version").
 async fn upgrade(site: &Site, snapshot: &Snapshot, to: Version) {
-    site.dwell().await;
+    site.dwell(&snapshot.id).await;
     let next = format!("{}-to-{to}", snapshot.folder.split("-to-").next().unwrap_or_default());
     let work = site.snapshot_folder(&next);
     let done = upgrade_copy(site, snapshot, to, &work).await;
@@ -105,8 +105,9 @@ async fn upgrade_copy(site: &Site, snapshot: &Snapshot, to: Version, work: &std:
     let data = site.snapshot_folder(&snapshot.folder).join("data");
     let password = site.look(crate::lab::world::World::superuser_password);
     let options = ServerOptions { superuser: SUPERUSER.into(), password, ..ServerOptions::default() };
+    let spoil = site.fails_upgrade(&snapshot.id);
     let refuse_slots = site.options.slots_in_snapshot == SlotsInSnapshot::Refuse;
-    Upgrade { from: &from, to: &target, data: &data, work, options: &options, refuse_slots }.run().await
+    Upgrade { from: &from, to: &target, data: &data, work, options: &options, refuse_slots, spoil }.run().await
 }
 
 fn refused(site: &Site, snapshot: &Snapshot, to: Version, error: &Error) {

@@ -6,8 +6,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    begin, begin_snapshot, changes,
+    begin, begin_proxy, begin_snapshot, changes,
     instances::{note, options_of, put, raise, show},
+    rotations,
 };
 use crate::{
     base::Result,
@@ -39,6 +40,11 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
     }
     for (kind, id) in snapshots {
         begin_snapshot(site, kind, &id);
+    }
+    rotations::take_up(site);
+    site.spawn(rotations::keep(site.clone()));
+    for name in site.look(|world| world.proxies.keys().cloned().collect::<Vec<_>>()) {
+        begin_proxy(site, &name);
     }
     Ok(())
 }

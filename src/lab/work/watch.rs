@@ -1,8 +1,11 @@
-//! Servers that end by themselves are started again, as the host of an RDS instance does it.
+//! Servers that end by themselves are started again, as the host of an RDS instance does it; and faults strike them.
 
 use std::{sync::Arc, time::Duration};
 
-use super::instances::{note, put, show};
+use super::{
+    instances::{note, put, show},
+    weather::Weather,
+};
 use crate::{
     base::clock,
     lab::{instance::InstanceStatus, site::Site},
@@ -13,9 +16,11 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Looks for ended servers for as long as the lab lives.
 pub(in crate::lab) async fn watch(site: Arc<Site>) {
+    let mut weather = Weather::default();
     loop {
         clock::sleep(INTERVAL).await;
         let _tending = site.tending.lock().await;
+        weather.pass(&site).await;
         for resource in site.fleet.ended() {
             let serves = site.look(|world| world.resource(&resource).is_some_and(|found| found.status.serves()));
             if let Some(mut server) = site.fleet.take(&resource).filter(|_| serves) {
@@ -27,6 +32,8 @@ pub(in crate::lab) async fn watch(site: Arc<Site>) {
                         let message = "Recovery of the DB instance is complete";
                         note(&site, &resource, "recovery", message, |_| {});
                     }
+                    // It is tried again until the disk has room.
+                    Err(_) if weather.has_full_disk(&resource) => put(&site, &resource, server),
                     Err(error) => {
                         tracing::warn!(resource, %error, "an ended server does not start again");
                         show(&site, &resource, InstanceStatus::Failed);

@@ -120,7 +120,15 @@ async fn an_upgrade_works_on_a_copy() {
     (options.superuser, options.password) = (server.superuser().0.into(), server.superuser().1.clone());
     let scratch = Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap();
     let (data, good) = (server.folder().join("data"), scratch.path().join("good"));
-    let upgrade = Upgrade { from: &from, to: &to, data: &data, work: &good, options: &options, refuse_slots: false };
+    let upgrade = Upgrade {
+        from: &from,
+        to: &to,
+        data: &data,
+        work: &good,
+        options: &options,
+        refuse_slots: false,
+        spoil: false,
+    };
     upgrade.run().await.unwrap();
     let log = log_of(&good);
     let new_server = log.rfind(&format!("starting PostgreSQL {}", to.version)).unwrap();

@@ -144,7 +144,15 @@ async fn an_upgraded_copy_is_equal() {
     (options.superuser, options.password) = (old.superuser().0.into(), old.superuser().1.clone());
     let scratch = Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap();
     let (data, work) = (old.folder().join("data"), scratch.path().join("upgraded"));
-    let upgrade = Upgrade { from: &from, to: &to, data: &data, work: &work, options: &options, refuse_slots: false };
+    let upgrade = Upgrade {
+        from: &from,
+        to: &to,
+        data: &data,
+        work: &work,
+        options: &options,
+        refuse_slots: false,
+        spoil: false,
+    };
     upgrade.run().await.unwrap();
     let new = Server::open(&to, &work, options).await.unwrap();
     let after = session(&new);

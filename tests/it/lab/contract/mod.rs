@@ -1,40 +1,54 @@
-//! What unmodified clients of AWS see of the lab: the Rust SDK, boto3 and the aws CLI ask the same, and must be told
-//! the same as by AWS.
+//! The lab's contract with clients that nobody adapted to it: the Rust SDK, the aws CLI, boto3. One file per service.
 
-mod rds;
-
-use std::{path::PathBuf, process::Output};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::process::Command;
 
-/// A program on `PATH`; says so where there is none.
-fn program(name: &str) -> Option<PathBuf> {
+mod rds;
+mod secrets;
+
+/// The aws CLI; says that it is skipped where there is none.
+fn aws_cli() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
+    let found = std::env::split_paths(&path).map(|folder| folder.join("aws")).find(|program| program.is_file());
     if found.is_none() {
-        println!("skipped: there is no {name} on PATH");
+        println!("skipped: there is no aws CLI on PATH");
     }
     found
 }
 
-/// A python that has boto3; says so where there is none.
+/// A Python with boto3; says that it is skipped where there is none.
 async fn python() -> Option<PathBuf> {
-    let python = program("python3")?;
-    let asked = Command::new(&python).args(["-c", "import boto3"]).output().await.unwrap();
-    if !asked.status.success() {
-        println!("skipped: this python3 has no boto3");
-        return None;
+    let program = PathBuf::from("python3");
+    let asked = clean(&program).args(["-c", "import boto3"]).stderr(Stdio::null()).status().await;
+    if asked.is_ok_and(|status| status.success()) {
+        return Some(program);
     }
-    Some(python)
+    println!("skipped: there is no python3 with boto3");
+    None
 }
 
-/// Runs a client against an endpoint with nothing of the caller's own settings.
-async fn run(program: &PathBuf, words: &[&str], endpoint: &str) -> Output {
+/// A client without anything of the user's: no profile, no proxy, no metadata service.
+fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "eu-west-1").env("AWS_DEFAULT_REGION", "eu-west-1");
     command.env("AWS_ACCESS_KEY_ID", "lab").env("AWS_SECRET_ACCESS_KEY", "lab").env("AWS_PAGER", "");
     command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-    command.env("AWS_MAX_ATTEMPTS", "1").env("AWS_EC2_METADATA_DISABLED", "true").env("NO_PROXY", "127.0.0.1");
-    command.kill_on_drop(true).output().await.unwrap()
+    command.env("AWS_DEFAULT_REGION", "eu-west-1").env("AWS_REGION", "eu-west-1").env("AWS_MAX_ATTEMPTS", "1");
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env_remove("AWS_ENDPOINT_URL").kill_on_drop(true);
+    command
+}
+
+/// Runs one of the Python scripts beside this file against a lab; its lines are the test's when it fails.
+async fn run_script(name: &str, url: &str) {
+    let Some(python) = python().await else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lab/contract").join(name);
+    let output = clean(&python).arg(script).arg(url).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{name}\n{said}{errors}");
+    println!("{name}: {}", said.lines().last().unwrap_or_default());
 }

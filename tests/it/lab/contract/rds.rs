@@ -2,7 +2,7 @@
 //! status. The checks of boto3 and the aws CLI stand in `rds.py`; those of the Rust SDK are here, as far as the tests
 //! beside this folder do not ask the same already.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use aws_sdk_rds::{
     client::Waiters,
@@ -11,12 +11,12 @@ use aws_sdk_rds::{
 };
 use pgrun::lab::{Delays, LabOptions};
 
-use super::{program, python, run};
+use super::{aws_cli, clean, python};
 use crate::lab::stage::{PASSWORD, Stage, options, pair, scratch};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/lab/contract/rds.py");
 
-async fn checks(python: &PathBuf, client: &str) {
+async fn checks(python: &Path, client: &str) {
     let (from, to) = pair().await;
     let scratch = scratch();
     // States that a script in Python sees too.
@@ -24,7 +24,7 @@ async fn checks(python: &PathBuf, client: &str) {
     let options = LabOptions { delays, ..options(&scratch) };
     let stage = Stage::set_with(scratch, options).await;
     let words = [SCRIPT, client, &from.to_string(), &to.to_string()];
-    let output = run(python, &words, stage.lab.url()).await;
+    let output = clean(python).args(words).env("AWS_ENDPOINT_URL", stage.lab.url()).output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
@@ -42,7 +42,7 @@ async fn boto3_sees_rds() {
 /// The same checks; a call of the CLI takes as long as ten of boto3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_aws_cli_sees_rds() {
-    let (Some(python), Some(aws)) = (program("python3"), program("aws")) else { return };
+    let (Some(python), Some(aws)) = (python().await, aws_cli()) else { return };
     checks(&python, aws.to_str().unwrap()).await;
 }
 
