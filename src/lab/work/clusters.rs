@@ -184,7 +184,18 @@ async fn serve(site: &Site, member: &Instance) -> Result<()> {
     }
     let server = raise(site, member).await?;
     put(site, &member.resource, server);
+    in_effect(site, member);
     Ok(())
+}
+
+/// The parameters of a cluster are in effect when its writer has started with them.
+pub(super) fn in_effect(site: &Site, member: &Instance) {
+    site.record(|world| {
+        let cluster = member.cluster.as_deref().filter(|_| world.is_writer(member));
+        if let Some(cluster) = cluster.and_then(|cluster| world.resource_mut(cluster)) {
+            cluster.group_status = ApplyStatus::InSync;
+        }
+    });
 }
 
 /// An instance joins: as soon as its cluster, and for a reader the writer, is there.
@@ -309,10 +320,7 @@ async fn stop(site: &Site, cluster: &Instance) -> Result<()> {
 async fn start(site: &Site, cluster: &Instance) -> Result<()> {
     site.dwell(&cluster.id).await;
     up(site, &cluster.resource).await?;
-    note(site, &cluster.resource, "notification", "DB cluster started", |cluster| {
-        cluster.group_status = ApplyStatus::InSync;
-        settled(cluster);
-    });
+    note(site, &cluster.resource, "notification", "DB cluster started", settled);
     Ok(())
 }
 

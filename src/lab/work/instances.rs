@@ -262,12 +262,7 @@ async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()>
         instance.status = InstanceStatus::Available;
         instance.work = None;
     });
-    site.record(|world| {
-        let cluster = instance.cluster.as_deref().filter(|_| world.is_writer(instance));
-        if let Some(cluster) = cluster.and_then(|cluster| world.resource_mut(cluster)) {
-            cluster.group_status = ApplyStatus::InSync;
-        }
-    });
+    clusters::in_effect(site, instance);
     Ok(())
 }
 

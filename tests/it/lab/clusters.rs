@@ -92,6 +92,35 @@ async fn a_cluster_outlives_its_instances() {
     let reader = connect(&super::stage::url(rds, "c").await).await;
     assert_eq!(number(&reader, "SELECT pg_is_in_recovery()::int::bigint").await, 1);
 
+    // A writer that dies comes back in its place, and its reader goes on.
+    let data = client.query_one("SHOW data_directory", &[]).await.unwrap().get::<_, String>(0);
+    let server = pgrun::lab::postgres::Process::serving(data.as_ref()).unwrap();
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    poll::until("the writer to be back", poll::Patience::ms(50, 60_000), async || {
+        let port = members(rds, "c").await.1.unwrap();
+        let address = format!("postgres://master:{PASSWORD}@127.0.0.1:{port}/postgres");
+        let Ok((client, connection)) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await else {
+            return Ok(poll::Seen::NotYet("down".into()));
+        };
+        tokio::spawn(async move { drop(connection.await) });
+        let made = client.batch_execute("CREATE TABLE IF NOT EXISTS after_death (i int)").await;
+        Ok(if made.is_ok() && !server.is_alive() { poll::Seen::Ready(()) } else { poll::Seen::NotYet("dying".into()) })
+    })
+    .await
+    .unwrap();
+    poll::until("the reader to follow again", poll::Patience::ms(50, 60_000), async || {
+        let seen = number(&reader, "SELECT count(*) FROM pg_class WHERE relname = 'after_death'").await;
+        Ok(if seen == 1 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(seen.to_string()) })
+    })
+    .await
+    .unwrap();
+    for (old, new) in [("c", "d"), ("d", "c")] {
+        let rename = rds.modify_db_cluster().db_cluster_identifier(old).new_db_cluster_identifier(new);
+        rename.apply_immediately(true).send().await.unwrap();
+        cluster_settles(rds, new, "available").await;
+        assert_eq!(members(rds, new).await.0.len(), 2, "members stay through a new name");
+    }
+
     let modify = rds.modify_db_cluster().db_cluster_identifier("c").master_user_password("another-password");
     let told = modify.apply_immediately(true).send().await.unwrap();
     let pending = told.db_cluster().unwrap().pending_modified_values().unwrap();

@@ -130,7 +130,7 @@ async fn a_killed_lab_is_taken_up_again() {
 /// work on storage alone begins anew. What was committed is there, and no server is left behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cluster_of_a_killed_lab_is_taken_up_again() {
-    let (from, _) = pair().await;
+    let (from, to) = pair().await;
     let scratch = scratch();
     let dir = scratch.path().join("lab");
     let _guard = Guard(dir.clone());
@@ -163,13 +163,17 @@ async fn a_cluster_of_a_killed_lab_is_taken_up_again() {
         kill(&server);
     }
     let third = lab::up(&dir, program(&dir)).await.unwrap();
-    poll::until("the cluster", poll::Patience::ms(20, 60_000), async || {
-        let told = rds.describe_db_clusters().db_cluster_identifier("c").send().await.unwrap();
-        let seen = told.db_clusters()[0].status().unwrap().to_owned();
-        Ok(if seen == "available" { poll::Seen::Ready(()) } else { poll::Seen::NotYet(seen) })
-    })
-    .await
-    .unwrap();
+    let settles = async |id: &str| {
+        poll::until("the cluster", poll::Patience::ms(20, 120_000), async || {
+            let told = rds.describe_db_clusters().db_cluster_identifier(id).send().await.unwrap();
+            let (seen, version) = (told.db_clusters()[0].status().unwrap(), told.db_clusters()[0].engine_version());
+            let version = version.unwrap().to_owned();
+            Ok(if seen == "available" { poll::Seen::Ready(version) } else { poll::Seen::NotYet(seen.to_owned()) })
+        })
+        .await
+        .unwrap()
+    };
+    settles("c").await;
     let told = rds.describe_db_clusters().send().await.unwrap();
     let member = &told.db_clusters()[0].db_cluster_members()[0];
     assert_eq!((member.db_instance_identifier(), member.is_cluster_writer()), (Some("two"), Some(true)));
@@ -177,8 +181,27 @@ async fn a_cluster_of_a_killed_lab_is_taken_up_again() {
         assert_eq!(number(&connect(&url(&rds, id).await).await, "SELECT i FROM kept").await, 7, "{id}");
     }
     assert_eq!(url(&rds, "two").await, address, "the endpoint of the writer stays");
+
+    // Killed while a copy is made, recovered or upgraded: the restore begins anew, and arrives at its version.
+    let snapshot = rds.create_db_cluster_snapshot().db_cluster_identifier("c").db_cluster_snapshot_identifier("s");
+    snapshot.send().await.unwrap();
+    settles("c").await;
+    let restore = rds.restore_db_cluster_from_snapshot().db_cluster_identifier("d").snapshot_identifier("s");
+    restore.engine("aurora-postgresql").engine_version(to.to_string()).send().await.unwrap();
+    poll::until("the copy's server", poll::Patience::ms(2, 60_000), async || {
+        let count = servers(&dir).len();
+        Ok(if count > 2 { poll::Seen::Ready(()) } else { poll::Seen::NotYet(count.to_string()) })
+    })
+    .await
+    .unwrap();
+    kill(&third.process);
+    let fourth = lab::up(&dir, program(&dir)).await.unwrap();
+    assert_eq!(settles("d").await, to.to_string());
+    assert_eq!(servers(&dir).len(), 2, "a cluster without instances has no server");
     assert!(lab::down(&dir).await.unwrap());
-    assert!(!third.process.is_alive() && servers(&dir).is_empty());
+    assert!(!fourth.process.is_alive() && servers(&dir).is_empty());
+    let folders = std::fs::read_dir(dir.join("instances")).unwrap().count();
+    assert_eq!(folders, 3, "two storages and a reader");
 }
 
 #[derive(Parser)]
