@@ -16,9 +16,9 @@
 //! # Where the lab differs from RDS
 //!
 //! - The master user is what it is on RDS, a member of `rds_superuser` without SUPERUSER, where a C compiler and the
-//!   server headers of that version are: then servers load a library (`postgres/hooks/rdslab.c`) that allows it what RDS
-//!   allows and nothing else. Elsewhere it is a superuser, `GRANT rds_replication` gives nothing, and what RDS refuses,
-//!   such as `ALTER SYSTEM`, passes. It becomes one also where an upgrade leads to a version without headers.
+//!   server headers of that version are: then servers load a library (`postgres/hooks/rdslab.c`) that allows it what
+//!   RDS allows and nothing else. Elsewhere it is a superuser, `GRANT rds_replication` gives nothing, and what RDS
+//!   refuses, such as `ALTER SYSTEM`, passes. It becomes one also where an upgrade leads to a version without headers.
 //! - With the library, differences remain. Who has the privileges of `rds_replication` shows REPLICATION in `pg_roles`:
 //!   PostgreSQL asks for the attribute itself. Extensions and event triggers belong to `rdsadmin`, and below 16
 //!   subscriptions do. From 16 on a subscription belongs to whoever made it, and its worker acts as the owners of the
@@ -30,8 +30,8 @@
 //!   0 by default. `CACertificateIdentifier` names Amazon's authority all the same.
 //! - IAM authentication needs the library and TLS. A token's signature is not verified, and no policy is asked: the lab
 //!   knows neither secret keys nor identities. Host, port, role, age and form are checked.
-//! - An RDS Proxy multiplexes nothing, takes no IAM authentication, has one instance behind it, and listens on a port of
-//!   its own that `pgrun lab status` shows: its `Endpoint` is the name in its certificate, which no DNS knows.
+//! - An RDS Proxy multiplexes nothing, takes no IAM authentication, has one instance behind it, and listens on a port
+//!   of its own that `pgrun lab status` shows: its `Endpoint` is the name in its certificate, which no DNS knows.
 //! - `Endpoint` is 127.0.0.1 with the port that the server really has, whatever `Port` asked for. It stays through
 //!   restarts unless somebody else takes the port meanwhile. The name that RDS would give is in the certificate.
 //! - A restore to a point in time gives the present: `LatestRestorableTime` is now, and an earlier time is refused.

@@ -60,6 +60,10 @@ async fn speaks_tls(installation: &Installation) -> bool {
 /// `None` without headers; an error when the compiler is missing or fails.
 async fn library(installation: &Installation, cache: &Path) -> Result<Option<PathBuf>> {
     let Some(headers) = headers(installation).await else { return Ok(None) };
+    // It separates the folders that a server looks for libraries in.
+    if cache.as_os_str().as_encoded_bytes().contains(&b':') {
+        return Ok(None);
+    }
     // Another build of the same version may have other headers.
     let mut sum = Sha256::new();
     for (name, text) in SOURCES {

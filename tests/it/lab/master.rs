@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_rds::types::{ApplyMethod, Parameter};
 use pgrun::lab::postgres::{Catalogue, Version};
 use tokio_postgres::Client;
 
-use super::stage::{PASSWORD, Stage, config, connect, number, pair, url};
+use super::stage::{PASSWORD, Stage, config, connect, number, pair, settle, snapshot_settles, url};
 
 /// The versions of this machine and of the rehearsals that have the library.
 pub(super) async fn with_library() -> Vec<Version> {
@@ -64,6 +65,11 @@ const ALLOWED: &[(u32, &str)] = &[
     (13, "CREATE ROLE team; GRANT rds_replication TO team; GRANT team TO app; ALTER ROLE app PASSWORD 'y'"),
     (13, "GRANT rds_password, rds_iam TO app; REVOKE rds_password, rds_iam FROM app"),
     (13, "CREATE ROLE born IN ROLE rds_replication; DROP ROLE born"),
+    (
+        13,
+        "CREATE ROLE crew; CREATE ROLE hand IN ROLE crew; REVOKE crew FROM hand; \
+          DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_auth_members WHERE member = 'hand'::regrole); END $$",
+    ),
     (13, "GRANT rds_superuser TO app; REVOKE rds_superuser FROM app; GRANT pg_monitor TO app"),
     (13, "SELECT pg_terminate_backend(0)"),
     (13, "SELECT query FROM pg_stat_activity; SELECT FROM pg_stat_replication; SELECT pg_ls_waldir()"),
@@ -146,6 +152,38 @@ async fn the_master_is_as_on_rds() {
     }
 }
 
+/// A copy of an instance has the master that its snapshot has, and so has the same instance with passwords restricted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_restored_master_is_no_superuser_either() {
+    let Some(version) = with_library().await.first().copied() else { return };
+    let stage = Stage::set().await;
+    let rds = &stage.rds;
+    let group = rds.create_db_parameter_group().db_parameter_group_name("strict").description("for a test");
+    group.db_parameter_group_family(format!("postgres{}", version.major)).send().await.unwrap();
+    let parameter = Parameter::builder().parameter_name("rds.restrict_password_commands").parameter_value("1");
+    let parameter = parameter.apply_method(ApplyMethod::PendingReboot).build();
+    let request = rds.modify_db_parameter_group().db_parameter_group_name("strict").parameters(parameter);
+    request.send().await.unwrap();
+    stage.instance("one", version).await;
+    let master = connect(&url(rds, "one").await).await;
+    master.batch_execute("CREATE ROLE creator CREATEROLE LOGIN PASSWORD 'y'").await.unwrap();
+    rds.create_db_snapshot().db_instance_identifier("one").db_snapshot_identifier("s").send().await.unwrap();
+    snapshot_settles(rds, "s", "available").await;
+    let restore = rds.restore_db_instance_from_db_snapshot().db_snapshot_identifier("s").db_instance_identifier("two");
+    restore.db_parameter_group_name("strict").send().await.unwrap();
+    settle(rds, "two", "available").await;
+    let address = url(rds, "two").await;
+    let master = connect(&address).await;
+    assert_eq!(number(&master, "SELECT count(*) FROM pg_roles WHERE rolname = 'master' AND rolsuper").await, 0);
+    master.batch_execute("CREATE PUBLICATION every FOR ALL TABLES; CREATE ROLE x PASSWORD 'x'").await.unwrap();
+    let creator = connect(&address.replace("master:", "creator:").replace(PASSWORD, "y")).await;
+    creator.batch_execute("CREATE ROLE z").await.unwrap();
+    refused(&creator, "ALTER ROLE z PASSWORD 'z'", "must be a member of rds_password to alter passwords").await;
+    let status = pgrun::lab::status(stage.lab.dir()).unwrap();
+    assert_eq!(status.master_user(), Some("rds_superuser"));
+    assert_eq!(status.masters(), "master users are members of rds_superuser, as on RDS");
+}
+
 /// `GRANT rds_replication` works for its role and for members of that, and ends with the revocation.
 async fn replicates(master: &Client, address: &str) {
     let slot = "SELECT pg_create_logical_replication_slot('theirs', 'pgoutput')";
@@ -157,6 +195,10 @@ async fn replicates(master: &Client, address: &str) {
     master.batch_execute("CREATE ROLE \"o'\"\"dd\" LOGIN; GRANT rds_replication TO \"o'\"\"dd\"").await.unwrap();
     let attribute = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'o''%' AND rolreplication";
     assert_eq!(number(master, attribute).await, 1);
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'app'";
+    assert_eq!(number(master, ended).await, 1);
+    assert!(app.batch_execute("SELECT 1").await.is_err(), "it was terminated");
+    let app = connect(&address.replace("master:", "app:").replace(PASSWORD, "y")).await;
     // One without rds_superuser has no part in all this.
     refused(&app, "CREATE PUBLICATION p FOR ALL TABLES", "permission denied|must be superuser").await;
     refused(&app, "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION seen()", "permission denied").await;

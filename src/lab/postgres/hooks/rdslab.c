@@ -27,6 +27,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_publication.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/publicationcmds.h"
 #include "fmgr.h"
@@ -53,6 +54,11 @@ PG_MODULE_MAGIC;
 #else
 #define READ_ONLY_PARAM
 #define READ_ONLY_ARG
+#endif
+
+/* Its name before 14. */
+#ifndef EVENT_TRIGGEROID
+#define EVENT_TRIGGEROID EVTTRIGGEROID
 #endif
 
 #if PG_VERSION_NUM >= 160000

@@ -166,7 +166,7 @@ static bool
 lifts_grant_role(GrantRoleStmt *statement, bool privileged)
 {
 	ListCell *cell;
-	bool lifts = privileged && statement->grantor == NULL;
+	bool lifts = privileged && statement->grantor == NULL, needed = false;
 
 	foreach(cell, statement->granted_roles)
 	{
@@ -178,10 +178,12 @@ lifts_grant_role(GrantRoleStmt *statement, bool privileged)
 			look_at_grant(role, privileged);
 		/* The predefined roles of PostgreSQL go by its own rules. */
 		lifts = lifts && strncmp(role, "pg_", 3) != 0 && lifts_role(privileged, get_role_oid(role, true));
+		/* Whoever granted it has to revoke it (16): what PostgreSQL allows by itself stays the caller's own grant. */
+		needed = needed || (lifts && !is_admin_of_role(GetUserId(), get_role_oid(role, true)));
 	}
 	foreach(cell, statement->grantee_roles)
 		lifts = lifts && !is_reserved(spec_name(lfirst_node(RoleSpec, cell)));
-	return lifts;
+	return lifts && needed;
 }
 
 static bool
