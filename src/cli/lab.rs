@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -15,13 +16,16 @@ use super::{
     lab_setup::LabSetup,
 };
 use crate::{
-    base::{Code, Result, config::Config, prose},
+    base::{Code, Result, config::Config, prose, span},
     fail,
     lab::{
-        self, FAULT_KINDS, Fault, Running, Struck,
+        self, Deed, FAULT_KINDS, Fault, Running, Struck,
         postgres::{ServerUser, lab_folder},
     },
 };
+
+/// So many pieces of work are shown.
+const DEEDS_SHOWN: usize = 10;
 
 /// The arguments of `pgrun lab`.
 #[derive(Args, Clone, Debug)]
@@ -282,24 +286,47 @@ fn status_text(status: &lab::Status) -> String {
     let _ =
         writeln!(text, "authority: {} (sslmode=verify-full with the host below, at 127.0.0.1)", status.ca().display());
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "where"]);
-    for ((id, state, version, address), (host, _)) in status.instances.iter().zip(&status.servers) {
-        let address = address.as_ref().map(|address| format!("{address} {host}")).unwrap_or_default();
-        table.add_row(["instance".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), address]);
+    table.load_preset(comfy_table::presets::NOTHING).set_header(["what", "name", "status", "version", "size", "where"]);
+    for (what, all) in [("instance", &status.instances), ("cluster", &status.clusters)] {
+        for found in all {
+            let at = found.endpoint.as_ref().map(|at| format!("{at} {}", found.host)).unwrap_or_default();
+            let (version, size) = (found.engine_version.to_string(), span::size_text(found.bytes));
+            table.add_row([what, &found.id, found.status, &version, &size, &at]);
+        }
     }
-    for (name, state, host, port) in &status.proxies {
-        let at = port.map(|port| format!("127.0.0.1:{port} {host}")).unwrap_or_default();
-        table.add_row(["proxy", name, state, "", &at]);
+    for found in &status.proxies {
+        let at = found.port.map(|port| format!("127.0.0.1:{port} {}", found.host)).unwrap_or_default();
+        table.add_row(["proxy", &found.name, found.status, "", "", &at]);
     }
-    for (id, state, version, instance) in &status.snapshots {
-        let of = format!("of {instance}");
-        table.add_row(["snapshot".to_owned(), id.clone(), (*state).to_owned(), version.to_string(), of]);
+    for found in &status.snapshots {
+        let (version, size) = (found.engine_version.to_string(), span::size_text(found.bytes));
+        table.add_row(["snapshot", &found.id, found.status, &version, &size, &format!("of {}", found.instance)]);
     }
     for name in &status.secrets {
-        table.add_row(["secret", name, "", "", ""]);
+        table.add_row(["secret", name, "", "", "", ""]);
     }
     if !table.is_empty() {
         let _ = writeln!(text, "{table}");
     }
+    deeds_text(&mut text, &status.deeds);
     text
+}
+
+/// The last things done: who rehearses wants to know what a snapshot costs those who are at work.
+fn deeds_text(text: &mut String, deeds: &[Deed]) {
+    let shown = &deeds[deeds.len().saturating_sub(DEEDS_SHOWN)..];
+    if !shown.is_empty() {
+        text.push_str("done last:\n");
+    }
+    for deed in shown {
+        let took = span::duration_text(Duration::from_millis(deed.ms));
+        let _ = write!(text, "  {} {} in {took}", deed.did, deed.id);
+        if let Some(bytes) = deed.bytes {
+            let _ = write!(text, ", {}", span::size_text(bytes));
+        }
+        if let Some(ms) = deed.stood_ms {
+            let _ = write!(text, "; the server stood still for {}", span::duration_text(Duration::from_millis(ms)));
+        }
+        text.push('\n');
+    }
 }

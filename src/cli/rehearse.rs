@@ -23,7 +23,7 @@ use crate::{
     },
     fail,
     lab::{
-        Calls, Fault, FaultDesk, Lab, SAMPLE, Struck,
+        self, Calls, Fault, FaultDesk, Lab, SAMPLE, Struck,
         postgres::{Catalogue, ServerUser, lab_folder},
     },
 };
@@ -113,11 +113,9 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
     let runtime = runbook::runtime()?;
     let stop = Stop::default();
     signal::listen(runtime.handle(), &stop, ui);
-    let folder = lab_folder(config, ServerUser::choose()?.as_ref())?.with_file_name("rehearsals").join(format!(
-        "{}-{:04x}",
-        clock::now_compact(),
-        rand::random::<u16>()
-    ));
+    let rehearsals = lab_folder(config, ServerUser::choose()?.as_ref())?.with_file_name("rehearsals");
+    let folder = rehearsals.join(format!("{}-{:04x}", clock::now_compact(), rand::random::<u16>()));
+    lab::end_left_over(&rehearsals);
     let (lab, from, to) = runtime.block_on(async {
         let catalogue = Catalogue::look(config).await?;
         let (from, to) = catalogue.pair(args.from, args.to)?;

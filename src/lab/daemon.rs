@@ -9,19 +9,9 @@ use std::{
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{
-    Lab, LabOptions,
-    authority::{ca_file, instance_host},
-    disk,
-    life::take_lock,
-    postgres::{Process, Version},
-    proxy::proxy_host,
-    work::end_servers,
-    world::World,
-};
+use super::{Lab, LabOptions, disk, life::take_lock, postgres::Process, work::end_everything};
 use crate::{
     base::{Code, Result, clock, config::Config, poll},
     fail,
@@ -96,7 +86,7 @@ pub async fn foreground(
         started: clock::now_text(),
     };
     let text = serde_json::to_vec_pretty(&here).map_err(|error| fail!(Code::Internal, "`lab.json`: {error}"))?;
-    disk::write_file(&beacon(lab.dir()), &text, 0o644, None)?;
+    disk::write_file(&beacon(lab.dir()), &text, 0o600, None)?;
     let done = ready(&here);
     if done.is_ok() {
         let by = told.await;
@@ -150,6 +140,19 @@ fn last_lines(log: &Path) -> String {
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 
+/// Ends the servers of labs below this folder whose process was killed, as a rehearsal may be. Their files stay, for
+/// whoever wants to look at them.
+pub fn end_left_over(labs: &Path) {
+    for dir in disk::entries(labs).iter().filter(|dir| dir.join("lab.lock").is_file()) {
+        // A lab that lives holds its lock.
+        let Ok(_lock) = take_lock(dir) else { continue };
+        let ended = end_everything(dir);
+        if ended > 0 {
+            tracing::warn!(dir = %dir.display(), ended, "servers of a killed lab were ended");
+        }
+    }
+}
+
 /// Brings down the lab of this folder and leaves no process of it, also when it had been killed. Its state stays.
 /// False when nothing ran.
 ///
@@ -173,159 +176,7 @@ pub async fn down(dir: &Path) -> Result<bool> {
     }
     // From here on nobody else may start what is being ended.
     let _lock = take_lock(dir)?;
-    let mut left = 0;
-    for parent in ["instances", "snapshots"] {
-        for folder in disk::entries(&dir.join(parent)) {
-            left += end_servers(&folder);
-        }
-    }
+    let left = end_everything(dir);
     disk::remove_file(&beacon(dir))?;
     Ok(found.is_some() || left > 0)
-}
-
-/// What `pgrun lab status` shows.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The lab that runs, if one does.
-    pub running: Option<Running>,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Instances: identifier, status, version, address.
-    pub instances: Vec<(String, &'static str, Version, Option<String>)>,
-    /// Of each instance, in the same order: the name in its certificate, and whether its master user is a superuser.
-    pub servers: Vec<(String, bool)>,
-    /// Proxies: name, status, the name in its certificate, port on 127.0.0.1.
-    pub proxies: Vec<(String, &'static str, String, Option<u16>)>,
-    /// Snapshots: identifier, status, version, instance.
-    pub snapshots: Vec<(String, &'static str, Version, String)>,
-    /// Names of secrets.
-    pub secrets: Vec<String>,
-}
-
-/// Reads the state of the lab in this folder, running or not.
-///
-/// # Errors
-/// `lab_failed` when the state cannot be read.
-pub fn status(dir: &Path) -> Result<Status> {
-    let world = World::load(&dir.join("world.json"))?.unwrap_or_else(|| World::new(""));
-    let address = |port: Option<u16>| port.map(|port| format!("127.0.0.1:{port}"));
-    let instances = world.instances.values().map(|i| (i.id.clone(), i.status.text(), i.version, address(i.port)));
-    let snapshots = world.snapshots.values().map(|s| (s.id.clone(), s.status.text(), s.version, s.instance.clone()));
-    Ok(Status {
-        running: running(dir),
-        dir: dir.to_owned(),
-        instances: instances.collect(),
-        servers: world.instances.values().map(|i| (instance_host(&i.id, &world.region), i.superuser_master)).collect(),
-        proxies: world
-            .proxies
-            .values()
-            .map(|p| (p.name.clone(), p.status(), proxy_host(&p.name, &world.region), p.port))
-            .collect(),
-        snapshots: snapshots.collect(),
-        secrets: world.secrets.keys().cloned().collect(),
-    })
-}
-
-impl Status {
-    /// The lab's authority, for `sslrootcert`.
-    #[must_use]
-    pub fn ca(&self) -> PathBuf {
-        ca_file(&self.dir)
-    }
-
-    /// Where an instance or a proxy listens on 127.0.0.1, and the name in its certificate.
-    #[must_use]
-    pub fn place(&self, name: &str) -> Option<(u16, &str)> {
-        let mut instances = self.instances.iter().zip(&self.servers).filter(|((id, ..), _)| id == name);
-        let instance = instances.find_map(|((_, _, _, address), (host, _))| {
-            Some((address.as_ref()?.rsplit_once(':')?.1.parse().ok()?, host.as_str()))
-        });
-        let mut proxies = self.proxies.iter().filter(|(known, ..)| known == name);
-        instance.or_else(|| proxies.find_map(|(_, _, host, port)| Some(((*port)?, host.as_str()))))
-    }
-
-    /// What kind of role the master users are: `rds_superuser`, `superuser`, or `mixed`; none without instances.
-    #[must_use]
-    pub fn master_user(&self) -> Option<&'static str> {
-        let all = |kind: bool| self.servers.iter().all(|(_, superuser)| *superuser == kind);
-        (!self.servers.is_empty()).then(|| {
-            if all(true) {
-                "superuser"
-            } else if all(false) {
-                "rds_superuser"
-            } else {
-                "mixed"
-            }
-        })
-    }
-
-    /// [`Status::master_user`] as a sentence, with the versions it is true for.
-    #[must_use]
-    pub fn masters(&self) -> String {
-        let of = |kind: bool| -> Vec<String> {
-            let both = self.instances.iter().zip(&self.servers);
-            let mut found: Vec<Version> =
-                both.filter(|(_, (_, superuser))| *superuser == kind).map(|((_, _, version, _), _)| *version).collect();
-            found.sort();
-            found.dedup();
-            found.iter().map(ToString::to_string).collect()
-        };
-        let (like_rds, superusers) = (of(false), of(true));
-        let why = "what RDS refuses them is not refused here (no C compiler, or no server headers of that version)";
-        match (like_rds.is_empty(), superusers.is_empty()) {
-            (true, true) => "no master user yet".to_owned(),
-            (false, true) => "master users are members of rds_superuser, as on RDS".to_owned(),
-            (true, false) => format!("master users are superusers: {why}"),
-            (false, false) => format!(
-                "master users are as on RDS in {}, and superusers in {}: there {why}",
-                like_rds.join(", "),
-                superusers.join(", ")
-            ),
-        }
-    }
-
-    /// The documented JSON: no field of it is ever removed.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let instances: Vec<Value> = self
-            .instances
-            .iter()
-            .zip(&self.servers)
-            .map(|((id, status, version, address), (host, superuser))| {
-                let master = if *superuser { "superuser" } else { "rds_superuser" };
-                let version = version.to_string();
-                json!({ "id": id, "status": status, "engine_version": version, "endpoint": address, "host": host,
-                    "master_user": master })
-            })
-            .collect();
-        let snapshots: Vec<Value> = self
-            .snapshots
-            .iter()
-            .map(|(id, status, version, instance)| {
-                let version = version.to_string();
-                json!({ "id": id, "status": status, "engine_version": version, "instance": instance })
-            })
-            .collect();
-        let proxies: Vec<Value> = self
-            .proxies
-            .iter()
-            .map(|(name, status, host, port)| json!({ "name": name, "status": status, "host": host, "port": port }))
-            .collect();
-        let running = self.running.as_ref();
-        json!({
-            "schema": 1,
-            "running": running.is_some(),
-            "url": running.map(|lab| &lab.url),
-            "region": running.map(|lab| &lab.region),
-            "pid": running.map(|lab| lab.process.pid),
-            "started": running.map(|lab| &lab.started),
-            "dir": self.dir,
-            "master_user": self.master_user(),
-            "ca": self.ca(),
-            "instances": instances,
-            "proxies": proxies,
-            "snapshots": snapshots,
-            "secrets": self.secrets,
-        })
-    }
 }

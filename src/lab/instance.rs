@@ -115,6 +115,25 @@ pub(crate) enum Work {
     Failover { to: String },
 }
 
+impl Work {
+    /// What is done, as `pgrun lab status` says it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Restore { .. } => "restore",
+            Self::Clone { .. } => "clone",
+            Self::Join => "join",
+            Self::Backup => "backup",
+            Self::Delete { .. } => "delete",
+            Self::Modify(_) => "modify",
+            Self::Reboot => "reboot",
+            Self::Stop { .. } => "stop",
+            Self::Start => "start",
+            Self::Failover { .. } => "failover",
+        }
+    }
+}
+
 /// Changes that are not made at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Changes {

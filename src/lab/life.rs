@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use nix::sys::signal::Signal;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     fault::{Fault, Struck},
     ledger::Calls,
     options::LabOptions,
-    postgres::{Catalogue, ServerUser, Shutdown, require_reachable},
+    postgres::{Catalogue, Process, ServerUser, Shutdown, require_reachable},
     site::Site,
     work,
     world::World,
@@ -173,11 +174,31 @@ pub(super) fn take_lock(dir: &Path) -> Result<fs::File> {
     let path = dir.join("lab.lock");
     let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(disk::failed("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            take_over(&path)?;
+            Ok(file)
+        }
         Err(fs::TryLockError::WouldBlock) => Err(fail!(Code::LabFailed, "another lab runs in `{}`", dir.display())
             .hint(format!("pgrun lab down --dir {}", dir.display()))),
         Err(fs::TryLockError::Error(error)) => Err(disk::failed("lock", &path)(error)),
     }
+}
+
+/// Ends the programs of the lab that held the lock before, if it was killed, and writes down who holds it now. Its
+/// servers go on: they are adopted.
+fn take_over(lock: &Path) -> Result<()> {
+    let before = fs::read(lock).ok().and_then(|text| serde_json::from_slice::<Process>(&text).ok());
+    let own = Process::own();
+    for orphan in before.filter(|before| !before.is_alive()).map(|before| before.orphans()).unwrap_or_default() {
+        // A server and what it started carry the mark too: they belong to a folder, and are found there.
+        if !orphan.is_postgres() {
+            tracing::warn!(pid = orphan.pid, "a program of a killed lab is ended");
+            orphan.signal(Signal::SIGKILL);
+        }
+    }
+    let text = serde_json::to_vec(&own).map_err(|error| fail!(Code::Internal, "`lab.lock`: {error}"))?;
+    fs::write(lock, text).map_err(disk::failed("write", lock))?;
+    disk::set_mode(lock, 0o600)
 }
 
 /// The port that was asked for, or the one of last time if it is free, or any. Loopback only: whoever can reach the

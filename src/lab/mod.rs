@@ -62,6 +62,7 @@ mod authority;
 mod call;
 mod clock;
 mod daemon;
+mod deeds;
 mod disk;
 mod endpoint;
 mod fault;
@@ -92,13 +93,15 @@ mod secret;
 mod secret_laws;
 mod site;
 mod snapshot;
+mod status;
 mod wire;
 mod work;
 mod world;
 mod xml;
 
 pub use authority::ca_file;
-pub use daemon::{Running, Status, down, foreground, running, status, up};
+pub use daemon::{Running, down, end_left_over, foreground, running, up};
+pub use deeds::Deed;
 pub use fault::{
     Fault, KINDS as FAULT_KINDS, Kind as FaultKind, On as FaultOn, Struck, add_fault, clear_faults, faults,
 };
@@ -107,6 +110,7 @@ pub use functions_at::{add_function, functions, remove_function};
 pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
+pub use status::{Status, status};
 
 /// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.
 pub const SAMPLE: &str = include_str!("sample.sql");

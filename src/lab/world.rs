@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clock::LabClock,
+    deeds::Deed,
     disk,
     function::Functions,
     group::ParameterGroup,
@@ -55,6 +56,8 @@ pub(crate) struct World {
     #[serde(default)]
     pub(crate) proxies: BTreeMap<String, Proxy>,
     pub(crate) events: Vec<Event>,
+    #[serde(default)]
+    pub(crate) deeds: Vec<Deed>,
     /// How far its clock was before the system's.
     #[serde(default)]
     ahead_ms: u64,
@@ -113,6 +116,7 @@ impl World {
             functions: Functions::new(),
             proxies: BTreeMap::new(),
             events: Vec::new(),
+            deeds: Vec::new(),
             ahead_ms: 0,
             clock: LabClock::default(),
         }

@@ -105,9 +105,9 @@ pub(super) fn connecting(target: &Target, error: &tokio_postgres::Error) -> Erro
     fail!(Code::PgConnect, "the connection to {place} failed: {words}")
 }
 
-/// Whether a connection that could not be opened may be opened a moment later: the server starts, stops or
-/// recovers (manual, "PostgreSQL Error Codes", class 57). One that nobody has reached yet may as well be a wrong address,
-/// or full for good; one that was there is coming back.
+/// Whether a connection that could not be opened may be opened a moment later: the server starts, stops or recovers
+/// (manual, "PostgreSQL Error Codes", class 57). One that nobody has reached yet may as well be a wrong address, or
+/// full for good; one that was there is coming back.
 pub(super) fn passes(error: &Error, was_open: bool) -> bool {
     let away = error.fact("cause").is_some_and(|cause| matches!(cause, "refused" | "closed" | "timeout" | "network"));
     let state = error.fact("sqlstate").unwrap_or_default();

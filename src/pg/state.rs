@@ -19,8 +19,8 @@ use crate::{
 /// Beyond `statement_timeout` the server gets this long to say so; then the connection counts as lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(15);
 
-/// A restart takes seconds, a failover of a Multi-AZ instance one to two minutes (RDS user guide, "Multi-AZ DB instance
-/// deployments").
+/// A restart takes seconds, a failover of a Multi-AZ instance one to two minutes (RDS user guide, "Multi-AZ DB
+/// instance deployments").
 const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 /// Between two tries to reach a server that is away.
@@ -109,8 +109,8 @@ impl State {
         self.link.as_mut().ok_or_else(|| fail!(Code::Internal, "a session without a connection"))
     }
 
-    /// Opens a connection. A server that is about to start, or that was there a moment ago, is waited for: a failover or
-    /// a restart must not end a run of hours.
+    /// Opens a connection. A server that is about to start, or that was there a moment ago, is waited for: a failover
+    /// or a restart must not end a run of hours.
     async fn open(&self, inner: &Inner) -> Result<Link> {
         let begun = clock::instant();
         loop {

@@ -40,7 +40,8 @@ fn one(random: &mut StdRng) -> Fault {
         action: if of_calls { (*action).into() } else { "*".into() },
         // A server is tried once a second for as long as the run lasts: it would be struck at once otherwise.
         chance: match kind.on {
-            On::Server => f64::from(random.random_range(2..=20_u8)) / 100.0,
+            On::Server => f64::from(random.random_range(1..=5_u8)) / 10.0,
+            On::State | On::Upgrade => 1.0,
             _ => f64::from(random.random_range(2..=10_u8)) / 10.0,
         },
         times: Some(random.random_range(1..=if kind.on == On::Server { 3 } else { 6 })),

@@ -33,4 +33,5 @@ pub use process::Process;
 pub use server::{Server, ServerOptions, Shutdown, Tls};
 pub(in crate::lab) use session::sql_error;
 pub use settings::{Settings, conf_text, hba_text};
+pub(in crate::lab) use upgrade::SOCKETS;
 pub use upgrade::Upgrade;

@@ -125,6 +125,9 @@ fn writable(path: &Path) -> bool {
     nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
 }
 
+/// How the names of scratch folders begin.
+const SCRATCH: &str = "pgrun-";
+
 /// A folder for a server that lives no longer than this value; removed when dropped.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
@@ -135,7 +138,7 @@ impl Scratch {
     /// # Errors
     /// `lab_failed` when it cannot be made, or the server's user cannot reach it.
     pub fn new(user: Option<&ServerUser>) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("pgrun-{}", uuid::Uuid::new_v4().simple()));
+        let path = std::env::temp_dir().join(format!("{SCRATCH}{}", uuid::Uuid::new_v4().simple()));
         require_reachable(&path, user)?;
         disk::make_folder(&path, 0o700)?;
         let scratch = Self(path);
@@ -147,6 +150,24 @@ impl Scratch {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Leaves a link to it, for [`Scratch::sweep`] of a process that comes after this one was killed.
+    pub(in crate::lab) fn remember(&self, link: &Path) -> Result<()> {
+        disk::remove_file(link)?;
+        std::os::unix::fs::symlink(&self.0, link).map_err(disk::failed("write", link))
+    }
+
+    /// Removes the folder that a link leads to, if it is one of these, and the link.
+    pub(in crate::lab) fn sweep(link: &Path) {
+        let Ok(path) = fs::read_link(link) else { return };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.parent() == Some(&std::env::temp_dir()) && name.starts_with(SCRATCH) {
+            drop(Self(path));
+        }
+        if let Err(error) = disk::remove_file(link) {
+            tracing::warn!(%error, "a link to a scratch folder stays");
+        }
     }
 }
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::launch::end_blocking;
 use crate::base::clock;
 
+/// The variable by which a program of a lab tells whose it is.
+pub(super) const OWNER: &str = "PGRUN_LAB_OWNER";
+
 /// One process, for as long as it lives. A zombie counts as gone: it runs nothing and holds nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
@@ -48,6 +51,31 @@ impl Process {
             by_ps(process.pid, "command=").is_some_and(|command| command.contains(&data.display().to_string()))
         };
         (works_here && process.is_alive()).then_some(process)
+    }
+
+    /// This process as one word, for the environment of those that it starts.
+    pub(super) fn text(&self) -> String {
+        format!("{}@{}", self.pid, self.born)
+    }
+
+    /// What this process started and left behind when it was killed: programs such as `pg_upgrade`, which go on by
+    /// themselves. None where that cannot be found out.
+    #[must_use]
+    pub fn orphans(&self) -> Vec<Self> {
+        let mark = format!("{OWNER}={}", self.text());
+        let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+        let is_ours = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        };
+        pids.filter(is_ours).filter_map(Self::of).collect()
+    }
+
+    /// True for a postmaster or one of its children.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.pid)).is_ok_and(|name| name.trim() == "postgres")
     }
 
     /// True when the pid belongs to a process that ended and was not reaped.

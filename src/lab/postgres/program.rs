@@ -9,7 +9,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::place::ServerUser;
+use super::{Process, place::ServerUser, process::OWNER};
 use crate::{
     base::{Code, Result, clock, span},
     fail,
@@ -21,6 +21,8 @@ pub(super) fn command(program: &Path, user: Option<&ServerUser>) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     command.env_clear().env("PATH", path).env("LC_ALL", "C").env("TZ", "UTC");
+    // Whoever finds this process knows whose it was.
+    command.env(OWNER, Process::own().map(|own| own.text()).unwrap_or_default());
     command.stdin(Stdio::null()).kill_on_drop(true);
     // A folder that the server's user may not enter would make `initdb` and `pg_upgrade` fail before they begin.
     command.current_dir("/");

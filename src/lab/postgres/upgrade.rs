@@ -28,6 +28,9 @@ const UNUSED_PORT: u16 = 50_432;
 /// `regrole` and `regtype`).
 const SPOILED: &str = "CREATE TABLE public.lab_refused_by_the_upgrade (what pg_catalog.regproc)";
 
+/// Below the working folder, where the folder of its sockets is: whoever takes up a killed upgrade removes that too.
+pub(in crate::lab) const SOCKETS: &str = "sockets";
+
 /// One upgrade.
 #[derive(Debug)]
 pub struct Upgrade<'a> {
@@ -124,6 +127,7 @@ impl Upgrade<'_> {
     async fn pg_upgrade(&self, work: &Path, user: Option<&ServerUser>) -> Result<String> {
         // Its sockets need a short path of their own: a socket's name may have 107 bytes.
         let sockets = Scratch::new(user)?;
+        sockets.remember(&work.join(SOCKETS))?;
         let mut command = program::command(&self.to.program("pg_upgrade"), user);
         command.current_dir(work).arg("-b").arg(&self.from.bin).arg("-B").arg(&self.to.bin);
         command.arg("-d").arg(work.join("data.old")).arg("-D").arg(work.join("data"));

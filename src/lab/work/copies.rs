@@ -1,6 +1,9 @@
 //! Copies of what there is: of a snapshot's files, of a running server by freezing it, of a stopped one as it lies.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     base::{Code, Result, poll},
@@ -32,8 +35,9 @@ pub(super) async fn of_snapshot(site: &Site, snapshot: &Snapshot, target: PathBu
     Ok(())
 }
 
-/// Fills a fresh folder with the data of an instance or a cluster as it is now.
-pub(super) async fn of_database(site: &Site, resource: &str, target: PathBuf) -> Result<()> {
+/// Fills a fresh folder with the data of an instance or a cluster as it is now, and gives the time for which its server
+/// stood still, if it ran.
+pub(super) async fn of_database(site: &Site, resource: &str, target: PathBuf) -> Result<Option<Duration>> {
     let target = fresh(site, target)?;
     let found = site.look(|world| {
         let database = world.resource(resource)?;
@@ -47,12 +51,9 @@ pub(super) async fn of_database(site: &Site, resource: &str, target: PathBuf) ->
     copy(running, &folder.join("data"), &target.join("data")).await
 }
 
-async fn copy(running: Option<(Process, PathBuf)>, data: &Path, target: &Path) -> Result<()> {
+async fn copy(running: Option<(Process, PathBuf)>, data: &Path, target: &Path) -> Result<Option<Duration>> {
     if let Some((process, data)) = running {
-        let stood = copy_frozen(&process, &data, target).await?;
-        let ms = u64::try_from(stood.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(data = %data.display(), ms, "the server stood still");
-        return Ok(());
+        return copy_frozen(&process, &data, target).await.map(Some);
     }
     let works_in = data.to_owned();
     // The backends of a killed postmaster write until they notice.
@@ -62,5 +63,6 @@ async fn copy(running: Option<(Process, PathBuf)>, data: &Path, target: &Path) -
     });
     ended.await?;
     copy_tree(data, target).await?;
-    disk::remove_file(&target.join("postmaster.pid"))
+    disk::remove_file(&target.join("postmaster.pid"))?;
+    Ok(None)
 }

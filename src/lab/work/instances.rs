@@ -7,7 +7,9 @@ use super::{changes, clusters, copies};
 use crate::{
     base::{Error, Result, poll},
     lab::{
-        aurora, disk,
+        aurora,
+        deeds::Doing,
+        disk,
         instance::{ApplyStatus, Instance, InstanceStatus, Work},
         kind::Kind,
         managed, master,
@@ -22,25 +24,31 @@ use crate::{
 pub(super) async fn run(site: &Arc<Site>, resource: &str) {
     let Some(instance) = site.look(|world| world.resource(resource).cloned()) else { return };
     let Some(work) = instance.work.clone() else { return };
+    let doing = Doing::begin(work.word());
+    perform(site, resource, &instance, work).await;
+    doing.end(site, &instance.id, site.instance_folder(&instance), None).await;
+}
+
+async fn perform(site: &Arc<Site>, resource: &str, instance: &Instance, work: Work) {
     let (done, failed) = match work {
-        work if instance.kind == Kind::Cluster => clusters::run(site, &instance, work).await,
+        work if instance.kind == Kind::Cluster => clusters::run(site, instance, work).await,
         Work::Create { verifier, database } => {
-            (create(site, &instance, &verifier, database.as_deref()).await, InstanceStatus::Failed)
+            (create(site, instance, &verifier, database.as_deref()).await, InstanceStatus::Failed)
         }
-        Work::Restore { snapshot } => (restore(site, &instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
-        Work::Clone { source } => (clone(site, &instance, &source).await, InstanceStatus::IncompatibleRestore),
+        Work::Restore { snapshot } => (restore(site, instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
+        Work::Clone { source } => (clone(site, instance, &source).await, InstanceStatus::IncompatibleRestore),
         Work::Join => (clusters::join(site, resource).await, InstanceStatus::IncompatibleParameters),
         Work::Backup => {
             first_backup(site, resource).await;
             return;
         }
         Work::Delete { final_snapshot } => {
-            (delete(site, &instance, final_snapshot.as_deref()).await, InstanceStatus::Available)
+            (delete(site, instance, final_snapshot.as_deref()).await, InstanceStatus::Available)
         }
         Work::Modify(_) => (changes::modify(site, resource).await, InstanceStatus::Available),
-        Work::Reboot => (reboot(site, &instance).await, InstanceStatus::IncompatibleParameters),
-        Work::Stop { snapshot } => (stop(site, &instance, snapshot.as_deref()).await, InstanceStatus::Available),
-        Work::Start => (start(site, &instance).await, InstanceStatus::IncompatibleParameters),
+        Work::Reboot => (reboot(site, instance).await, InstanceStatus::IncompatibleParameters),
+        Work::Stop { snapshot } => (stop(site, instance, snapshot.as_deref()).await, InstanceStatus::Available),
+        Work::Start => (start(site, instance).await, InstanceStatus::IncompatibleParameters),
         // Of clusters only.
         Work::Failover { .. } => return,
     };

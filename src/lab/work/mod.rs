@@ -18,7 +18,7 @@ mod watch;
 mod weather;
 
 pub(super) use proxies::begin_proxy;
-pub(super) use takeover::{end_servers, take_up};
+pub(super) use takeover::{end_everything, take_up};
 pub(super) use watch::watch;
 
 /// Begins what the state says is to be done with an instance or a cluster.

@@ -1,12 +1,13 @@
 //! Taking, copying and upgrading snapshots.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::copies;
 use crate::{
     base::{Code, Error, Result, clock},
     fail,
     lab::{
+        deeds::Doing,
         disk,
         instance::InstanceStatus,
         kind::Kind,
@@ -21,9 +22,23 @@ use crate::{
 /// Does the work that the state holds for a snapshot.
 pub(super) async fn run(site: &Arc<Site>, kind: Kind, id: &str) {
     let Ok(snapshot) = site.look(|world| world.snapshot(kind, id).cloned()) else { return };
-    match snapshot.work.clone() {
-        Some(SnapshotWork::Take { resource }) => {
-            let done = take(site, &snapshot, &resource).await;
+    let Some(work) = snapshot.work.clone() else { return };
+    let doing = Doing::begin(match work {
+        SnapshotWork::Take { .. } => "take snapshot",
+        SnapshotWork::Copy { .. } => "copy snapshot",
+        SnapshotWork::Upgrade { .. } => "upgrade snapshot",
+    });
+    let stood = perform(site, kind, &snapshot, work).await;
+    let folder = site.look(|world| world.snapshot(kind, id).map(|found| found.folder.clone())).unwrap_or_default();
+    doing.end(site, id, site.snapshot_folder(&folder), stood).await;
+}
+
+/// Gives the time for which a server stood still for it.
+async fn perform(site: &Arc<Site>, kind: Kind, snapshot: &Snapshot, work: SnapshotWork) -> Option<Duration> {
+    let id = &snapshot.id;
+    match work {
+        SnapshotWork::Take { resource } => {
+            let done = take(site, snapshot, &resource).await;
             site.record(|world| {
                 // What was copied goes on, whatever became of the copy; one that is being deleted stays so.
                 if let Some(instance) = world.resource_mut(&resource)
@@ -32,15 +47,17 @@ pub(super) async fn run(site: &Arc<Site>, kind: Kind, id: &str) {
                     instance.status = InstanceStatus::Available;
                 }
             });
-            settle(site, kind, id, done, "Manual snapshot created");
+            let stood = done.as_ref().ok().copied().flatten();
+            settle(site, kind, id, done.map(drop), "Manual snapshot created");
+            return stood;
         }
-        Some(SnapshotWork::Copy { source }) => {
-            let done = copy(site, &snapshot, &source).await;
+        SnapshotWork::Copy { source } => {
+            let done = copy(site, snapshot, &source).await;
             settle(site, kind, id, done, "Snapshot copied");
         }
-        Some(SnapshotWork::Upgrade { to }) => upgrade(site, &snapshot, to).await,
-        None => {}
+        SnapshotWork::Upgrade { to } => upgrade(site, snapshot, to).await,
     }
+    None
 }
 
 /// A snapshot that was to be made is there, or has failed.
@@ -60,7 +77,7 @@ fn settle(site: &Site, kind: Kind, id: &str, done: Result<()>, message: &str) {
 }
 
 /// Freezes a running server; a stopped one is only copied.
-async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<()> {
+async fn take(site: &Site, snapshot: &Snapshot, resource: &str) -> Result<Option<Duration>> {
     site.dwell(&snapshot.id).await;
     copies::of_database(site, resource, site.snapshot_folder(&snapshot.folder)).await
 }

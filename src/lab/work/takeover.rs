@@ -16,7 +16,7 @@ use crate::{
         disk,
         instance::{Instance, InstanceStatus, Work},
         kind::Kind,
-        postgres::{Process, Server},
+        postgres::{Process, SOCKETS, Scratch, Server},
         site::Site,
     },
 };
@@ -69,6 +69,12 @@ fn clean(site: &Site) -> Result<()> {
     Ok(())
 }
 
+/// Ends every server in a lab's folder, for a lab that does not run. Gives how many there were.
+pub(in crate::lab) fn end_everything(dir: &Path) -> usize {
+    let parents = ["instances", "snapshots"].map(|parent| dir.join(parent));
+    parents.iter().flat_map(|parent| disk::entries(parent)).map(|folder| end_servers(&folder)).sum()
+}
+
 /// Ends whatever serves a folder of the lab: the instance itself, or a copy that was being upgraded. Gives how many
 /// servers there were.
 pub(in crate::lab) fn end_servers(folder: &Path) -> usize {
@@ -76,6 +82,10 @@ pub(in crate::lab) fn end_servers(folder: &Path) -> usize {
     let found: Vec<Process> = parts.iter().filter_map(|part| Process::serving(&folder.join(part))).collect();
     for process in &found {
         process.end();
+    }
+    // The sockets of an upgrade that was cut off lie elsewhere, because their path has to be short.
+    for work in [folder.to_owned(), folder.join("upgrade")] {
+        Scratch::sweep(&work.join(SOCKETS));
     }
     found.len()
 }

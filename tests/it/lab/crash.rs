@@ -29,14 +29,14 @@ async fn lab_process() {
 }
 
 /// The command that runs the process above.
-fn program(dir: &Path) -> Command {
+pub(super) fn program(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "lab::crash::lab_process", "--nocapture"]).env(DIR, dir);
     command
 }
 
 /// Ends whatever the test started, also when it panics.
-struct Guard(PathBuf);
+pub(super) struct Guard(pub(super) PathBuf);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -13,6 +13,7 @@ mod copies;
 mod crash;
 mod errors;
 mod faults;
+mod house;
 mod iam;
 mod life;
 mod managed;

@@ -30,8 +30,7 @@ pub(super) async fn with_tls() -> Option<Version> {
 /// The name of an instance, as `pgrun lab status` shows it.
 pub(super) fn host(stage: &Stage, id: &str) -> String {
     let status = pgrun::lab::status(stage.lab.dir()).unwrap();
-    let at = status.instances.iter().position(|(known, ..)| known == id).unwrap();
-    status.servers[at].0.clone()
+    status.instances.iter().find(|known| known.id == id).unwrap().host.clone()
 }
 
 pub(super) async fn port(stage: &Stage, id: &str) -> i32 {
