@@ -45,7 +45,7 @@ pub struct Wait<'a> {
 impl Default for Wait<'_> {
     fn default() -> Self {
         Self {
-            every: Duration::from_secs(10),
+            every: Duration::from_secs(5),
             deadline: Duration::from_secs(2 * 3600),
             grace: Duration::from_secs(180),
             since_ms: None,

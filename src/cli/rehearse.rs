@@ -210,6 +210,7 @@ struct BadDay {
 
 impl Weather for BadDay {
     fn begin(&self) -> Result<()> {
+        self.desk.count_calls();
         self.faults.iter().try_for_each(|fault| self.desk.add(fault.clone()))
     }
 

@@ -88,6 +88,13 @@ impl Ledger {
         }
     }
 
+    /// Counts from here on.
+    pub(crate) fn forget(&self) {
+        let mut book = self.book();
+        let shown = std::mem::take(&mut book.shown);
+        *book = Book { shown, ..Book::default() };
+    }
+
     pub(crate) fn calls(&self) -> Calls {
         self.book().calls.clone()
     }
