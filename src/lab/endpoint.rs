@@ -21,7 +21,7 @@ use super::{
     query::Query,
     refusal::{Outcome, Refusal},
     site::Site,
-    xml,
+    skew, xml,
 };
 use crate::{
     base::{Code, Result, clock},
@@ -167,7 +167,7 @@ impl Asked {
     fn require_time(&self, site: &Site) -> Outcome<()> {
         let text = self.headers.get("x-amz-date").and_then(|value| value.to_str().ok());
         let Some(signed_ms) = text.and_then(clock::ms_of_compact) else { return Ok(()) };
-        let now_ms = site.clock.now_ms();
+        let now_ms = site.clock.now_ms().saturating_add_signed(site.clock.skew_ms());
         if signed_ms.abs_diff(now_ms) <= SKEW_BORNE_MS || site.clock.skew_ms() == 0 {
             return Ok(());
         }
@@ -235,13 +235,17 @@ fn json_answer(site: &Arc<Site>, headers: &HeaderMap, target: &str, body: &[u8])
         _ => Err(Refusal::new("UnknownOperationException", format!("{target} is no action of the lab"))),
     });
     match done {
-        Ok(value) => (200, JSON_TYPE, value.to_string()),
+        Ok(mut value) => {
+            skew::json(&mut value, site.clock.skew_ms());
+            (200, JSON_TYPE, value.to_string())
+        }
         Err(refusal) => (refusal.status, JSON_TYPE, json::refusal(&refusal)),
     }
 }
 
 fn query_answer(site: &Arc<Site>, headers: &HeaderMap, body: &[u8], id: &str) -> (u16, &'static str, String) {
-    let query = Query::parse(body);
+    let skew_ms = site.clock.skew_ms();
+    let query = Query::parse(body).shifted(skew_ms.saturating_neg());
     let name = query.text("Action").unwrap_or_default();
     let unknown = || {
         let version = query.text("Version").unwrap_or("2014-10-31");
@@ -252,7 +256,7 @@ fn query_answer(site: &Arc<Site>, headers: &HeaderMap, body: &[u8], id: &str) ->
         _ => Err(unknown()),
     });
     match done {
-        Ok(result) => (200, "text/xml", xml::answer(name, result, id)),
+        Ok(result) => (200, "text/xml", skew::xml(&xml::answer(name, result, id), skew_ms)),
         Err(refusal) => (refusal.status, "text/xml", xml::refusal(&refusal, id)),
     }
 }

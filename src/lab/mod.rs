@@ -92,6 +92,7 @@ mod secret;
 #[cfg(test)]
 mod secret_laws;
 mod site;
+mod skew;
 mod snapshot;
 mod status;
 mod wire;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use super::refusal::{Outcome, Refusal};
+use super::{
+    refusal::{Outcome, Refusal},
+    skew,
+};
 
 /// The fields of a request, or those below one item of a list in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,16 @@ pub(crate) struct Query(BTreeMap<String, String>);
 impl Query {
     pub(crate) fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// Every timestamp in it as the lab's own clock has it.
+    pub(crate) fn shifted(mut self, ms: i64) -> Self {
+        for value in self.0.values_mut().filter(|_| ms != 0) {
+            if let Some(shifted) = skew::timestamp(value, ms) {
+                *value = shifted;
+            }
+        }
+        self
     }
 
     /// A field that is there and not empty.
