@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{instance::Instance, request::InstanceChange, snapshot::Snapshot};
+use super::{instance::Instance, request::InstanceChange, snapshot::Snapshot, wait::settles_in};
 use crate::base::Value;
 
 /// What an instance is waited for.
@@ -221,8 +221,9 @@ pub(super) fn judge_snapshot(goal: &SnapshotGoal, snapshot: &Snapshot, history: 
     }
     let SnapshotGoal::Version(wanted) = goal else { return Verdict::Reached };
     let Some(missing) = differs("engine_version", wanted, &snapshot.engine_version) else { return Verdict::Reached };
-    // The documented way is available, upgrading, available: once it has left, the second `available` is final.
-    if history.left {
+    // The documented way is available, upgrading, available: once it has left, the second `available` is final, unless it
+    // is an old answer. An event that tells of a failure needs no more.
+    if history.traced || (history.left && history.ready_for >= settles_in(history.grace)) {
         Verdict::Failed(format!("the upgrade was rolled back: {missing}"))
     } else if history.ready_for >= history.grace {
         Verdict::Failed(format!("the upgrade never began, or was rolled back: {missing}"))
@@ -349,8 +350,13 @@ mod tests {
             judge_snapshot(&goal, &snapshot("available", "15.18"), &history(false, 0)),
             Verdict::NotYet(_)
         ));
+        // A look that is older than the one before must not end a wait.
         assert!(matches!(
-            judge_snapshot(&goal, &snapshot("available", "15.18"), &history(true, 0)),
+            judge_snapshot(&goal, &snapshot("available", "15.18"), &history(true, 1)),
+            Verdict::NotYet(_)
+        ));
+        assert!(matches!(
+            judge_snapshot(&goal, &snapshot("available", "15.18"), &history(true, 6)),
             Verdict::Failed(_)
         ));
         for status in ["unavailable", "failed", "incompatible-restore"] {

@@ -10,7 +10,7 @@ use rand::Rng as _;
 
 use super::{
     client::Rds,
-    events::Source,
+    events::{Event, Source},
     instance::Instance,
     redo::{Bounds, Redo},
     snapshot::Snapshot,
@@ -54,6 +54,19 @@ impl Default for Wait<'_> {
     }
 }
 
+/// AWS's answers are consistent in the end (terraform-provider-aws retries the same for RDS): within this part of the
+/// grace, fifteen seconds where nothing is said, a thing that is not found may be there.
+const CONSISTENT_IN: u32 = 12;
+
+/// How long an answer of AWS may be older than what it is about.
+pub(super) fn settles_in(grace: Duration) -> Duration {
+    grace / CONSISTENT_IN
+}
+
+/// So often the reason of a failure is looked for, and so long between two looks.
+const REASON_LOOKS: u32 = 2;
+const REASON_EVERY: Duration = Duration::from_secs(1);
+
 /// The last look may take a little longer than the deadline, a silent peer may not.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -63,13 +76,21 @@ impl Wait<'_> {
         let jitter = rand::rng().random_range(0.8..1.2);
         let patience = Patience { every: self.every.mul_f64(jitter), deadline: self.deadline };
         let last = Mutex::new(String::new());
+        let mut known = clock::instant();
         // Boxed: the SDK's futures are large, and this one is held while others are made.
         let looks = Box::pin(poll::until(what, patience, async || {
             let seen = match probe().await {
                 Err(error) if matches!(error.code(), Code::AwsThrottled | Code::AwsUnavailable) => {
                     Seen::NotYet(error.message().to_owned())
                 }
-                seen => seen?,
+                // What was just made is not in every answer of the next seconds.
+                Err(error) if error.code() == Code::AwsNotFound && known.elapsed() < settles_in(self.grace) => {
+                    Seen::NotYet("not there yet".to_owned())
+                }
+                seen => {
+                    known = clock::instant();
+                    seen?
+                }
             };
             if let Seen::NotYet(state) = &seen {
                 self.tell(&last, state);
@@ -163,8 +184,8 @@ impl Rds {
             // An upgrade that fails at once is over between two looks.
             let may_have_failed =
                 is_ready && matches!(goal, SnapshotGoal::Version(to) if *to != snapshot.engine_version);
-            if may_have_failed && !track.left && self.told(Source::Snapshot(id), begun_ms, FAILED).await {
-                track.left = true;
+            if may_have_failed && !track.traced {
+                track.traced = self.told(Source::Snapshot(id), begun_ms, FAILED).await;
             }
             let history = track.look(is_ready);
             seen(judge_snapshot(goal, &snapshot, &history), snapshot)
@@ -235,8 +256,23 @@ impl Rds {
 
     /// Adds what RDS itself told meanwhile, the newest first; the reason of a failed upgrade stands there.
     async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
+        let says_why = |events: &[Event]| {
+            events.iter().any(|event| FAILED.iter().any(|word| event.message.to_ascii_lowercase().contains(word)))
+        };
+        let looks = Box::pin(async {
+            let mut told = self.events(source, Some(since_ms)).await;
+            // The reason may come a moment after the failure shows.
+            for _ in 0..REASON_LOOKS {
+                if told.as_ref().is_ok_and(|events| says_why(events)) {
+                    break;
+                }
+                clock::sleep(REASON_EVERY).await;
+                told = self.events(source, Some(since_ms)).await;
+            }
+            told
+        });
         // When AWS is silent the wait has lasted long enough.
-        match clock::within(LAST_LOOK, Box::pin(self.events(source, Some(since_ms)))).await {
+        match clock::within(LAST_LOOK, looks).await {
             Some(Ok(events)) => events.iter().rev().take(5).fold(error, |error, event| {
                 error.detail("event", format!("{} {}", clock::text_of_ms(event.at_ms), event.message))
             }),

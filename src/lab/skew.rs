@@ -1,6 +1,6 @@
-//! A clock of AWS that is off, as a client sees it whose own clock is wrong: every date that AWS tells is shifted, and
-//! every date that it is told is shifted back. What the lab keeps stays right, so that all is as before when the fault is
-//! over.
+//! A clock of AWS that is off, as a client sees it whose own clock is wrong: every date that AWS tells is shifted,
+//! and every date that it is told is shifted back. What the lab keeps stays right, so that all is as before when the
+//! fault is over.
 
 use serde_json::{Value, json};
 

@@ -29,11 +29,22 @@ fn a_throttled_run_is_not_late() {
     assert!(calls["latest_ms"].as_u64().unwrap() <= 10_000, "{calls:#}");
 }
 
-/// What a server, an upgrade and the log do on a bad day, all on one.
+/// BLUE is killed, stands still and refuses sessions: the run waits for it, or stops and is taken up again.
 #[test]
-fn a_run_bears_servers_states_and_logs_that_fail() {
+fn a_run_bears_servers_that_fail() {
     let day = r#"[
         { "kind": "kill", "target": "shop-blue", "times": 1 },
+        { "kind": "stall", "target": "shop-*", "times": 2, "hold_ms": 1000, "every": 3 },
+        { "kind": "refuse", "target": "shop-blue", "times": 1, "hold_ms": 1500, "every": 4 }
+    ]"#;
+    let (report, _) = rehearsed(day, &[]);
+    assert_eq!(report["faults"][0]["hits"], 1, "{:#}", report["faults"]);
+}
+
+/// What answers, an upgrade and the clock do on a bad day, all on one.
+#[test]
+fn a_run_bears_answers_and_upgrades_that_fail() {
+    let day = r#"[
         { "kind": "stale", "action": "Describe*", "every": 3, "hold_ms": 1500 },
         { "kind": "fail-upgrade", "times": 1 },
         { "kind": "stuck", "target": "shop-green", "times": 1 },
