@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clock::LabClock,
+    deployment::Deployment,
     disk,
     function::Functions,
     group::ParameterGroup,
@@ -54,6 +55,8 @@ pub(crate) struct World {
     pub(crate) functions: Functions,
     #[serde(default)]
     pub(crate) proxies: BTreeMap<String, Proxy>,
+    #[serde(default)]
+    pub(crate) deployments: BTreeMap<String, Deployment>,
     pub(crate) events: Vec<Event>,
     /// How far its clock was before the system's.
     #[serde(default)]
@@ -80,6 +83,8 @@ pub(crate) enum EventSource {
     ParameterGroup,
     Cluster,
     ClusterSnapshot,
+    #[serde(rename = "blue-green-deployment")]
+    Deployment,
 }
 
 impl EventSource {
@@ -91,6 +96,7 @@ impl EventSource {
             Self::ParameterGroup => "db-parameter-group",
             Self::Cluster => "db-cluster",
             Self::ClusterSnapshot => "db-cluster-snapshot",
+            Self::Deployment => "blue-green-deployment",
         }
     }
 }
@@ -112,6 +118,7 @@ impl World {
             secrets: BTreeMap::new(),
             functions: Functions::new(),
             proxies: BTreeMap::new(),
+            deployments: BTreeMap::new(),
             events: Vec::new(),
             ahead_ms: 0,
             clock: LabClock::default(),
@@ -239,6 +246,15 @@ impl World {
 
     pub(crate) fn snapshot_mut(&mut self, kind: Kind, id: &str) -> Outcome<&mut Snapshot> {
         self.snapshots_mut(kind).get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(kind, &tail(id)))
+    }
+
+    /// A blue/green deployment by its identifier or ARN.
+    pub(crate) fn deployment(&self, id: &str) -> Outcome<&Deployment> {
+        self.deployments.get(&tail(id)).ok_or_else(|| Refusal::no_deployment(&tail(id)))
+    }
+
+    pub(crate) fn deployment_mut(&mut self, id: &str) -> Outcome<&mut Deployment> {
+        self.deployments.get_mut(&tail(id)).ok_or_else(|| Refusal::no_deployment(&tail(id)))
     }
 
     pub(crate) fn groups_of(&self, kind: Kind) -> &BTreeMap<String, ParameterGroup> {
