@@ -164,6 +164,8 @@ pub(super) async fn subscribe(green: &Door, blue: &Door, mark: &str, from: Lsn) 
         let (name, slot) = (format!("{mark}_{oid}"), literal(&format!("{mark}_{oid}"))?);
         let (subscription, publication) = (ident(&name)?, ident(mark)?);
         run(&client, &format!("DROP PUBLICATION IF EXISTS {publication}")).await?;
+        // The address holds a password, and clients read the log.
+        run(&client, "SET log_statement = none; SET log_min_error_statement = panic").await?;
         let make = format!(
             "CREATE SUBSCRIPTION {subscription} CONNECTION {} PUBLICATION {publication} \
              WITH (copy_data = false, create_slot = false, enabled = false, slot_name = {slot})",

@@ -221,7 +221,7 @@ pub(super) fn delete(site: &Arc<Site>, query: &Query) -> Outcome<Option<Element>
         let busy = [Status::Provisioning, Status::SwitchoverInProgress, Status::Deleting];
         // Its slots can be dropped on a server that runs only.
         let blue = world.resource(&deployment.source.resource).is_none_or(Instance::is_idle);
-        if busy.contains(&deployment.status) || (deployment.phase == Phase::Follows && !blue) {
+        if busy.contains(&deployment.status) || (deployment.is_open() && !blue) {
             return Err(wrong_state(&deployment, "deleted"));
         }
         if delete_target && !deployment.is_open() {

@@ -1,4 +1,5 @@
-//! Tags of instances, clusters, their snapshots and parameter groups, and of blue/green deployments. pgrun knows its own work by them.
+//! Tags of instances, clusters, their snapshots and parameter groups, and of blue/green deployments. pgrun knows its
+//! own work by them.
 
 use std::sync::Arc;
 

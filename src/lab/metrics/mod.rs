@@ -13,10 +13,12 @@ pub(crate) mod told;
 mod measure;
 
 use self::told::Told;
-use crate::lab::{
-    instance::Instance,
-    refusal::{Outcome, Refusal},
-    site::Site,
+use crate::{
+    lab::{
+        instance::Instance,
+        refusal::{Outcome, Refusal},
+        site::Site,
+    },
 };
 
 /// How CloudWatch is named in headers and paths.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     deployments::{caught_up, door, look, part, record},
-    instances::{put, raise, take},
+    instances::{put, raise, show, take},
 };
 use crate::{
     base::{Code, Error, Result, clock, poll},
@@ -42,7 +42,38 @@ pub(super) async fn run(site: &Arc<Site>, blue: &Instance, id: &str) {
         record(site, id, None, |known| known.phase = Phase::Drained);
     }
     let done = exchange(site, id).await;
+    if done.is_err() {
+        reopen(site, id).await;
+    }
     site.record(|world| settle(world, &deployment, &done));
+    for side in [&deployment.source, &deployment.target] {
+        if site.fleet.view(&side.resource).is_none() {
+            show(site, &side.resource, InstanceStatus::Failed);
+        }
+    }
+}
+
+/// A switchover failed too late to be put back: clients get what there is, and blue takes writes if it still is blue.
+async fn reopen(site: &Arc<Site>, id: &str) {
+    let Ok(deployment) = look(site, id) else { return };
+    for (side, read_only) in [(&deployment.source, false), (&deployment.target, true)] {
+        let opened = match serve(site, &side.resource).await {
+            Ok(()) if deployment.phase == Phase::Drained => hold(site, &side.resource, read_only, false),
+            served => served,
+        };
+        if let Err(error) = opened {
+            tracing::warn!(instance = side.id, %error, "it does not serve after a failed switchover");
+        }
+    }
+}
+
+/// Starts the server of an instance unless it runs.
+async fn serve(site: &Site, resource: &str) -> Result<()> {
+    let instance = site.look(|world| world.resource(resource).cloned());
+    if let Some(instance) = instance.filter(|_| site.fleet.view(resource).is_none()) {
+        put(site, resource, raise(site, &instance).await?);
+    }
+    Ok(())
 }
 
 /// Sets whether an instance is read-only, and whether it refuses clients, while it runs. The state has the first, so
@@ -135,11 +166,7 @@ async fn exchange(site: &Site, id: &str) -> Result<()> {
     }
     // Green first: clients wait for it.
     for resource in sides {
-        if site.fleet.view(resource).is_none()
-            && let Some(instance) = site.look(|world| world.resource(resource).cloned())
-        {
-            put(site, resource, raise(site, &instance).await?);
-        }
+        serve(site, resource).await?;
     }
     Ok(())
 }
