@@ -190,6 +190,10 @@ fn rename(world: &mut World, id: &str) {
     world.event(EventSource::Instance, &blue.id, "notification", message);
     world.instances.insert(blue.id.clone(), new);
     world.instances.insert(old.clone(), kept);
+    // A proxy of blue goes on with green (user guide, "Switchover when using Amazon RDS Proxy").
+    for proxy in world.proxies.values_mut().filter(|proxy| proxy.target.as_ref() == Some(&blue.resource)) {
+        proxy.target = Some(green.resource.clone());
+    }
     if let Some(known) = world.deployments.get_mut(id) {
         (known.source.id, known.target.id, known.phase) = (old, blue.id, Phase::Exchanged);
     }
