@@ -74,6 +74,9 @@ const OF_RDS: [(&str, bool, &str, &str, &str); 6] = [
     ("rds.adaptive_autovacuum", false, "1", "0,1", "Adaptive autovacuum."),
 ];
 
+/// What sessions of a read-only server begin with; they may decide otherwise, on RDS too.
+pub(crate) const READ_ONLY: &str = "default_transaction_read_only";
+
 impl Parameter {
     /// Reads the answer of `postgres --describe-config`: a line per parameter with name, context, group, type,
     /// default, minimum, maximum and description, by tabs (`src/backend/utils/misc/help_config.c`).
@@ -139,6 +142,11 @@ pub(crate) fn settings(group: Option<&ParameterGroup>, libraries: impl Fn(&str) 
         *list = present.join(",");
     }
     settings
+}
+
+/// Whether a server with this group can have logical slots.
+pub(crate) fn is_logical(group: Option<&ParameterGroup>) -> bool {
+    settings(group, |_| false).get("rds.logical_replication").is_some_and(|value| value == "on")
 }
 
 /// The spellings of true that PostgreSQL takes for a whole word, and RDS's `1`.

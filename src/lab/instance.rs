@@ -97,6 +97,10 @@ pub(crate) enum Work {
     Restore { snapshot: String },
     /// A frozen copy of what has this resource id is started: a restore to the latest time.
     Clone { source: String },
+    /// A copy that follows its original, for the blue/green deployment with this identifier.
+    Green { deployment: String },
+    /// Blue and green of this deployment change places.
+    Switch { deployment: String },
     /// A server in a cluster: over its storage, or over a standby's copy of it.
     Join,
     /// The first backup of what is new. Clients may be at work meanwhile.
@@ -130,6 +134,8 @@ impl Work {
             Self::Stop { .. } => "stop",
             Self::Start => "start",
             Self::Failover { .. } => "failover",
+            Self::Green { .. } => "make green",
+            Self::Switch { .. } => "switch over",
         }
     }
 }
@@ -228,6 +234,9 @@ pub(crate) struct Instance {
     /// The secret with the master password, where RDS manages it.
     #[serde(default)]
     pub(crate) master_secret: Option<MasterSecret>,
+    /// Sessions begin read-only: green before a switchover, and what was blue after it until it is started again.
+    #[serde(default)]
+    pub(crate) read_only: bool,
     /// Changes that wait for a maintenance window, which the lab has none of, or for `ApplyImmediately`.
     pub(crate) pending: Changes,
     pub(crate) work: Option<Work>,

@@ -4,11 +4,12 @@
 //!  endpoint   HTTP on loopback; query + xml (RDS) and json (Secrets Manager) are the two protocols
 //!  actions/   what can be asked: one table, name -> function
 //!  metrics/   CloudWatch: what servers use at the moment; three protocols
-//!  world      what the lab remembers: instance, cluster, snapshot, group, secret; one file, written with every change
+//!  world      what the lab remembers: instance, cluster, snapshot, deployment ..; one file, written with every change
 //!  kind       what instances and clusters are called, and what they are refused with
 //!  work/      what happens after an answer: states pass, servers are made, copied, upgraded, restarted
 //!  function   rotation functions: HTTP servers on loopback in the place of Lambda
 //!  postgres/  real servers, without any notion of RDS but in the C of its hooks/
+//!  replication  what green follows blue by
 //!  authority  certificates;  relay, scram, wire  the connections of an RDS Proxy
 //!  life       a lab in this process;  daemon  one in a process of its own
 //! ```
@@ -46,6 +47,12 @@
 //! - A cluster that is restored with logical slots needs a group with `rds.logical_replication` before an instance of
 //!   it starts: PostgreSQL refuses slots without `wal_level = logical`. `aurora_volume_logical_start_lsn()` gives where
 //!   recovery of the copy ended.
+//! - In a blue/green deployment green follows blue by logical replication always. RDS does so for a major upgrade only,
+//!   and otherwise physically; so here `rds.logical_replication` is needed, and DDL is not followed, in every case. RDS
+//!   takes sources that are clusters, and replicas along with a source; the lab takes neither. Nothing looks for DDL
+//!   on blue: a sequence that green has not stops the switchover, a table that it has not stays empty.
+//! - During a switchover both instances are `modifying`, and both servers are started again so that green has blue's
+//!   port. On RDS a name in DNS changes, and clients depend on how long they keep it.
 //! - CloudWatch keeps nothing: it measures when it is asked, and gives one data point.
 //! - Requests for every region are answered from one state, and backups that RDS takes by itself leave no snapshot.
 //! - There is one minor version per major: the one installed or fetchable here.
@@ -63,6 +70,7 @@ mod call;
 mod clock;
 mod daemon;
 mod deeds;
+mod deployment;
 mod disk;
 mod endpoint;
 mod fault;
@@ -85,6 +93,7 @@ mod proxy;
 mod query;
 mod refusal;
 mod relay;
+mod replication;
 mod rotation;
 mod schedule;
 mod scram;

@@ -48,6 +48,11 @@ impl Refusal {
         )
     }
 
+    /// RDS: the blue/green deployment does not exist.
+    pub(crate) fn no_deployment(id: &str) -> Self {
+        Self::absent("BlueGreenDeploymentNotFoundFault", format!("BlueGreenDeployment {id} not found."))
+    }
+
     /// RDS: the parameter group does not exist.
     pub(crate) fn no_group(name: &str) -> Self {
         Self::absent("DBParameterGroupNotFound", format!("DBParameterGroup not found: {name}"))

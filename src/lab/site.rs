@@ -252,6 +252,9 @@ impl Site {
             deadline: START_DEADLINE,
             disk_fault_library: self.catalogue.disk_fault_library().await,
         };
+        if instance.read_only {
+            options.settings.insert(group::READ_ONLY.into(), "on".into());
+        }
         if facilities.tls {
             self.certify(instance, &mut options);
         }

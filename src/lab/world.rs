@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     clock::LabClock,
     deeds::Deed,
+    deployment::Deployment,
     disk,
     function::Functions,
     group::ParameterGroup,
@@ -55,6 +56,8 @@ pub(crate) struct World {
     pub(crate) functions: Functions,
     #[serde(default)]
     pub(crate) proxies: BTreeMap<String, Proxy>,
+    #[serde(default)]
+    pub(crate) deployments: BTreeMap<String, Deployment>,
     pub(crate) events: Vec<Event>,
     #[serde(default)]
     pub(crate) deeds: Vec<Deed>,
@@ -83,6 +86,8 @@ pub(crate) enum EventSource {
     ParameterGroup,
     Cluster,
     ClusterSnapshot,
+    #[serde(rename = "blue-green-deployment")]
+    Deployment,
 }
 
 impl EventSource {
@@ -94,6 +99,7 @@ impl EventSource {
             Self::ParameterGroup => "db-parameter-group",
             Self::Cluster => "db-cluster",
             Self::ClusterSnapshot => "db-cluster-snapshot",
+            Self::Deployment => "blue-green-deployment",
         }
     }
 }
@@ -115,6 +121,7 @@ impl World {
             secrets: BTreeMap::new(),
             functions: Functions::new(),
             proxies: BTreeMap::new(),
+            deployments: BTreeMap::new(),
             events: Vec::new(),
             deeds: Vec::new(),
             ahead_ms: 0,
@@ -243,6 +250,15 @@ impl World {
 
     pub(crate) fn snapshot_mut(&mut self, kind: Kind, id: &str) -> Outcome<&mut Snapshot> {
         self.snapshots_mut(kind).get_mut(&tail(id)).ok_or_else(|| Refusal::no_snapshot(kind, &tail(id)))
+    }
+
+    /// A blue/green deployment by its identifier or ARN.
+    pub(crate) fn deployment(&self, id: &str) -> Outcome<&Deployment> {
+        self.deployments.get(&tail(id)).ok_or_else(|| Refusal::no_deployment(&tail(id)))
+    }
+
+    pub(crate) fn deployment_mut(&mut self, id: &str) -> Outcome<&mut Deployment> {
+        self.deployments.get_mut(&tail(id)).ok_or_else(|| Refusal::no_deployment(&tail(id)))
     }
 
     pub(crate) fn groups_of(&self, kind: Kind) -> &BTreeMap<String, ParameterGroup> {

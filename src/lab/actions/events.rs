@@ -54,6 +54,7 @@ fn shape(site: &Site, event: &Event) -> Element {
         EventSource::ParameterGroup => "pg",
         EventSource::Cluster => "cluster",
         EventSource::ClusterSnapshot => "cluster-snapshot",
+        EventSource::Deployment => "deployment",
     };
     Element::new("Event")
         .text("SourceIdentifier", &event.id)

@@ -258,13 +258,14 @@ pub(super) fn described(
         security_groups: query.texts("VpcSecurityGroupIds", "VpcSecurityGroupId"),
         tags: tags_of(query)?,
         master_secret: None,
+        read_only: false,
         pending: Changes::default(),
         work: None,
     })
 }
 
 /// `DbiResourceId`: `db-` and 26 capitals and digits; of a cluster: `cluster-` and as many.
-fn resource_id(kind: Kind) -> String {
+pub(super) fn resource_id(kind: Kind) -> String {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut random = rand::rng();
     let letters: String = (0..26).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();

@@ -8,6 +8,7 @@ use super::{json::Members, kind::Kind, query::Query, refusal::Outcome, site::Sit
 
 mod cluster_shapes;
 mod clusters;
+mod deployments;
 mod engines;
 mod events;
 mod groups;
@@ -96,6 +97,10 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("ResetDBClusterParameterGroup", Rds(|site, query| groups::reset(site, query, Kind::Cluster))),
     ("DeleteDBClusterParameterGroup", Rds(|site, query| groups::delete(site, query, Kind::Cluster))),
     ("DescribeDBClusterParameters", Rds(|site, query| groups::describe_parameters(site, query, Kind::Cluster))),
+    ("CreateBlueGreenDeployment", Rds(deployments::create)),
+    ("DescribeBlueGreenDeployments", Rds(deployments::describe)),
+    ("SwitchoverBlueGreenDeployment", Rds(deployments::switch)),
+    ("DeleteBlueGreenDeployment", Rds(deployments::delete)),
     ("CreateSecret", Json(secrets::create)),
     ("PutSecretValue", Json(secrets::put_value)),
     ("UpdateSecret", Json(secrets::update)),

@@ -1,4 +1,5 @@
-//! Tags of instances, clusters, their snapshots and parameter groups. pgrun knows its own work by them.
+//! Tags of instances, clusters, their snapshots and parameter groups, and of blue/green deployments. pgrun knows its
+//! own work by them.
 
 use std::sync::Arc;
 
@@ -37,12 +38,16 @@ enum Bearer {
     Database(Kind),
     Snapshot(Kind),
     Group(Kind),
+    Deployment,
 }
 
 impl Bearer {
     /// `arn:aws:rds:REGION:ACCOUNT:KIND:NAME`.
     fn of(arn: &str) -> Outcome<Self> {
         let part = arn.split(':').nth(5);
+        if part == Some("deployment") {
+            return Ok(Self::Deployment);
+        }
         let found = [Kind::Instance, Kind::Cluster].into_iter().find_map(|kind| match kind.words() {
             words if part == Some(words.arn) => Some(Self::Database(kind)),
             words if part == Some(words.snapshot_arn) => Some(Self::Snapshot(kind)),
@@ -57,6 +62,7 @@ impl Bearer {
             Self::Database(kind) => world.database(kind, arn).map(|found| &found.tags),
             Self::Snapshot(kind) => world.snapshot(kind, arn).map(|found| &found.tags),
             Self::Group(kind) => world.group(kind, arn).map(|found| &found.tags),
+            Self::Deployment => world.deployment(arn).map(|found| &found.tags),
         }
     }
 
@@ -65,6 +71,7 @@ impl Bearer {
             Self::Database(kind) => world.database_mut(kind, arn).map(|found| &mut found.tags),
             Self::Snapshot(kind) => world.snapshot_mut(kind, arn).map(|found| &mut found.tags),
             Self::Group(kind) => world.group_mut(kind, arn).map(|found| &mut found.tags),
+            Self::Deployment => world.deployment_mut(arn).map(|found| &mut found.tags),
         }
     }
 }

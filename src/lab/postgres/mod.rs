@@ -30,7 +30,7 @@ pub use initdb::Shape;
 pub use installation::{Installation, Version, parameters_of};
 pub use place::{Scratch, ServerUser, cache_folder, lab_folder, obstacle, require_reachable};
 pub use process::Process;
-pub use server::{Server, ServerOptions, Shutdown, Tls};
+pub use server::{Door, Server, ServerOptions, Shutdown, Tls};
 pub(in crate::lab) use session::sql_error;
 pub use settings::{Settings, conf_text, hba_text};
 pub(in crate::lab) use upgrade::SOCKETS;

@@ -245,6 +245,12 @@ impl Server {
         &mut self.options
     }
 
+    /// The way to the superuser's sessions, for who must not hold the server meanwhile.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door { options: self.options.clone(), port: self.port }
+    }
+
     /// A session of the superuser. Its connection runs in a task of its own and ends when the client is dropped.
     ///
     /// # Errors
@@ -310,6 +316,29 @@ impl Server {
         self.options.port = Some(self.port);
         (self.port, self.process) = launch(&self.installation, &self.folder, &self.options, self.user.as_ref()).await?;
         Ok(())
+    }
+}
+
+/// Leads to the superuser's sessions with a server.
+#[derive(Clone, Debug)]
+pub struct Door {
+    options: ServerOptions,
+    port: u16,
+}
+
+impl Door {
+    /// As [`Server::connect`].
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub async fn connect(&self, database: &str) -> Result<tokio_postgres::Client> {
+        connect(&self.options, self.port, database).await
+    }
+
+    /// The port, and the superuser with its password.
+    #[must_use]
+    pub fn address(&self) -> (u16, &str, &Secret) {
+        (self.port, &self.options.superuser, &self.options.password)
     }
 }
 

@@ -49,7 +49,9 @@ pub(super) async fn run(site: &Arc<Site>, cluster: &Instance, work: Work) -> (Re
         Work::Start => (start(site, cluster).await, InstanceStatus::Failed),
         Work::Failover { to } => (failover(site, cluster, &to).await, InstanceStatus::Available),
         // Of instances only.
-        Work::Join | Work::Backup | Work::Reboot => (Ok(()), InstanceStatus::Available),
+        Work::Join | Work::Backup | Work::Reboot | Work::Green { .. } | Work::Switch { .. } => {
+            (Ok(()), InstanceStatus::Available)
+        }
     }
 }
 

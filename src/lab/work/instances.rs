@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{changes, clusters, copies};
+use super::{changes, clusters, copies, deployments, switchover};
 use crate::{
     base::{Error, Result, poll},
     lab::{
@@ -37,6 +37,13 @@ async fn perform(site: &Arc<Site>, resource: &str, instance: &Instance, work: Wo
         }
         Work::Restore { snapshot } => (restore(site, instance, &snapshot).await, InstanceStatus::IncompatibleRestore),
         Work::Clone { source } => (clone(site, instance, &source).await, InstanceStatus::IncompatibleRestore),
+        Work::Green { deployment } => {
+            (deployments::provision(site, instance, &deployment).await, InstanceStatus::Failed)
+        }
+        Work::Switch { deployment } => {
+            Box::pin(switchover::run(site, instance, &deployment)).await;
+            return;
+        }
         Work::Join => (clusters::join(site, resource).await, InstanceStatus::IncompatibleParameters),
         Work::Backup => {
             first_backup(site, resource).await;
@@ -261,12 +268,16 @@ async fn start(site: &Site, instance: &Instance) -> Result<()> {
     up_again(site, instance, "DB instance started").await
 }
 
-/// After a start every parameter is in effect.
+/// After a start every parameter is in effect, and what was blue takes writes again.
 async fn up_again(site: &Site, instance: &Instance, message: &str) -> Result<()> {
+    let instance =
+        &Instance { read_only: instance.read_only && deployments::follows(site, instance), ..instance.clone() };
+    let read_only = instance.read_only;
     let server = raise(site, instance).await?;
     put(site, &instance.resource, server);
     note(site, &instance.resource, "availability", message, |instance| {
         instance.group_status = ApplyStatus::InSync;
+        instance.read_only = read_only;
         instance.status = InstanceStatus::Available;
         instance.work = None;
     });

@@ -9,10 +9,12 @@ use super::{kind::Kind, site::Site};
 mod changes;
 mod clusters;
 mod copies;
+mod deployments;
 mod instances;
 mod proxies;
 mod rotations;
 mod snapshots;
+mod switchover;
 mod takeover;
 mod watch;
 mod weather;
@@ -31,6 +33,12 @@ pub(super) fn begin(site: &Arc<Site>, resource: &str) {
 pub(super) fn begin_rotation(site: &Arc<Site>, arn: &str) {
     let (site, arn) = (site.clone(), arn.to_owned());
     site.clone().spawn(async move { rotations::run(&site, &arn).await });
+}
+
+/// Begins the deletion that the state holds for a blue/green deployment.
+pub(super) fn begin_deployment(site: &Arc<Site>, id: &str) {
+    let (site, id) = (site.clone(), id.to_owned());
+    site.clone().spawn(async move { deployments::delete(&site, &id).await });
 }
 
 /// Begins what the state says is to be done with a snapshot.

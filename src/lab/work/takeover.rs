@@ -6,18 +6,20 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use futures_util::future::join_all;
 
 use super::{
-    begin, begin_proxy, begin_snapshot, changes,
+    begin, begin_deployment, begin_proxy, begin_snapshot, changes,
     instances::{note, options_of, put, raise, show},
     rotations,
 };
 use crate::{
     base::Result,
     lab::{
+        deployment::DeploymentStatus,
         disk,
         instance::{Instance, InstanceStatus, Work},
         kind::Kind,
         postgres::{Process, SOCKETS, Scratch, Server},
         site::Site,
+        world::World,
     },
 };
 
@@ -41,12 +43,20 @@ pub(in crate::lab) async fn take_up(site: &Arc<Site>) -> Result<()> {
     for (kind, id) in snapshots {
         begin_snapshot(site, kind, &id);
     }
+    for id in site.look(deployments_to_delete) {
+        begin_deployment(site, &id);
+    }
     rotations::take_up(site);
     site.spawn(rotations::keep(site.clone()));
     for name in site.look(|world| world.proxies.keys().cloned().collect::<Vec<_>>()) {
         begin_proxy(site, &name);
     }
     Ok(())
+}
+
+fn deployments_to_delete(world: &World) -> Vec<String> {
+    let deleting = world.deployments.values().filter(|known| known.status == DeploymentStatus::Deleting);
+    deleting.map(|known| known.id.clone()).collect()
 }
 
 /// Removes folders that the state does not know, and ends what runs in them.
@@ -107,7 +117,7 @@ async fn bring_up(site: &Arc<Site>, instance: &Instance) {
     let folder = site.instance_folder(instance);
     match &instance.work {
         // These begin from nothing.
-        Some(Work::Create { .. } | Work::Restore { .. } | Work::Clone { .. } | Work::Join) => {
+        Some(Work::Create { .. } | Work::Restore { .. } | Work::Clone { .. } | Work::Green { .. } | Work::Join) => {
             end_servers(&folder);
             return;
         }

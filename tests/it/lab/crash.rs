@@ -14,6 +14,7 @@ use pgrun::{
     lab::{self, LabOptions, postgres::Process},
 };
 
+use super::deployments::{becomes, deploy};
 use super::stage::{
     config, connect, number, options, pair, rds_at, scratch, secrets_at, settle, snapshot_settles, url,
 };
@@ -202,6 +203,54 @@ async fn a_cluster_of_a_killed_lab_is_taken_up_again() {
     assert!(!fourth.process.is_alive() && servers(&dir).is_empty());
     let folders = std::fs::read_dir(dir.join("instances")).unwrap().count();
     assert_eq!(folders, 3, "two storages and a reader");
+}
+
+/// A blue/green deployment goes on after its lab was killed, while green is made and while the two change places. No
+/// slot, server or folder is left, and what was committed is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_deployment_of_a_killed_lab_is_taken_up_again() {
+    let (from, to) = pair().await;
+    let scratch = scratch();
+    let dir = scratch.path().join("lab");
+    let _guard = Guard(dir.clone());
+    let first = lab::up(&dir, program(&dir)).await.unwrap();
+    let rds = rds_at(&first.url);
+    super::stage::create(&rds, "blue", &from.to_string()).await;
+    settle(&rds, "blue", "available").await;
+    let address = url(&rds, "blue").await;
+    connect(&address).await.batch_execute("CREATE TABLE kept (i bigint PRIMARY KEY)").await.unwrap();
+    let (id, _) = deploy(&rds, "upgrade", &to.to_string()).await;
+    let servers_are = async |wanted: std::ops::Range<usize>| {
+        poll::until("the servers", poll::Patience::ms(2, 120_000), async || {
+            let count = servers(&dir).len();
+            Ok(if wanted.contains(&count) { poll::Seen::Ready(()) } else { poll::Seen::NotYet(count.to_string()) })
+        })
+        .await
+        .unwrap();
+    };
+    servers_are(2..9).await;
+    connect(&address).await.batch_execute("INSERT INTO kept VALUES (1)").await.unwrap();
+    kill(&first.process);
+    let second = lab::up(&dir, program(&dir)).await.unwrap();
+    becomes(&rds, &id, "AVAILABLE").await;
+    assert_eq!(servers(&dir).len(), 2);
+    let blue = connect(&address).await;
+    assert_eq!(number(&blue, "SELECT count(*) FROM pg_replication_slots").await, 1, "one for the one database");
+    blue.batch_execute("INSERT INTO kept VALUES (2)").await.unwrap();
+    rds.switchover_blue_green_deployment().blue_green_deployment_identifier(&id).send().await.unwrap();
+    servers_are(0..2).await;
+    kill(&second.process);
+    let third = lab::up(&dir, program(&dir)).await.unwrap();
+    becomes(&rds, &id, "SWITCHOVER_COMPLETED").await;
+    assert_eq!((url(&rds, "blue").await, servers(&dir).len()), (address.clone(), 2));
+    let new = connect(&address).await;
+    new.batch_execute("INSERT INTO kept VALUES (3)").await.unwrap();
+    assert_eq!(number(&new, "SELECT count(*) FROM kept").await, 3);
+    let old = connect(&url(&rds, "blue-old1").await).await;
+    assert_eq!(number(&old, "SELECT count(*) FROM pg_replication_slots").await, 0);
+    assert!(lab::down(&dir).await.unwrap());
+    assert!(!third.process.is_alive() && servers(&dir).is_empty());
+    assert_eq!(std::fs::read_dir(dir.join("instances")).unwrap().count(), 2);
 }
 
 #[derive(Parser)]

@@ -11,6 +11,7 @@ mod clusters;
 mod contract;
 mod copies;
 mod crash;
+mod deployments;
 mod errors;
 mod faults;
 mod house;

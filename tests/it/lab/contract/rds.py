@@ -155,6 +155,15 @@ def nothing_there():
     refused(*gone, "delete_db_snapshot", **snapshot)
     refused(*gone, "copy_db_snapshot", SourceDBSnapshotIdentifier="nobody", TargetDBSnapshotIdentifier="t")
     refused(*gone, "restore_db_instance_from_db_snapshot", DBInstanceIdentifier="t", **snapshot)
+    deployment, gone = {"BlueGreenDeploymentIdentifier": "bgd-nobody"}, ("BlueGreenDeploymentNotFoundFault", 404)
+    refused(*gone, "describe_blue_green_deployments", **deployment)
+    refused(*gone, "switchover_blue_green_deployment", **deployment, SwitchoverTimeout=30)
+    refused(*gone, "delete_blue_green_deployment", **deployment)
+    source = {"BlueGreenDeploymentName": "d", "Source": "arn:aws:rds:eu-west-1:000000000000:db:nobody"}
+    refused("DBInstanceNotFound", 404, "create_blue_green_deployment", **source)
+    by = [{"Name": "blue-green-deployment-name", "Values": ["d"]}]
+    same("there is no deployment", client.pages("describe_blue_green_deployments", "BlueGreenDeployments",
+                                                {"Filters": by}), [])
     cluster, snapshot = {"DBClusterIdentifier": "nobody"}, {"DBClusterSnapshotIdentifier": "nobody"}
     gone = ("DBClusterNotFoundFault", 404)
     refused(*gone, "describe_db_clusters", **cluster)
