@@ -1,8 +1,8 @@
 //! What a look at an instance or a snapshot means for whoever waits. Pure: no calls, no clock.
 //!
 //! `available` alone is never success. It is what RDS shows before a change has begun, after it is done, and after it
-//! was rolled back (RDS User Guide, "Upgrading a PostgreSQL DB snapshot engine version"). What counts is the value that
-//! was asked for.
+//! was rolled back (RDS User Guide, "Upgrading a PostgreSQL DB snapshot engine version"). What counts is the value
+//! that was asked for.
 
 use std::time::Duration;
 
@@ -221,8 +221,8 @@ pub(super) fn judge_snapshot(goal: &SnapshotGoal, snapshot: &Snapshot, history: 
     }
     let SnapshotGoal::Version(wanted) = goal else { return Verdict::Reached };
     let Some(missing) = differs("engine_version", wanted, &snapshot.engine_version) else { return Verdict::Reached };
-    // The documented way is available, upgrading, available: once it has left, the second `available` is final, unless it
-    // is an old answer. An event that tells of a failure needs no more.
+    // The documented way is available, upgrading, available: once it has left, the second `available` is final, unless
+    // it is an old answer. An event that tells of a failure needs no more.
     if history.traced || (history.left && history.ready_for >= settles_in(history.grace)) {
         Verdict::Failed(format!("the upgrade was rolled back: {missing}"))
     } else if history.ready_for >= history.grace {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often the load asks whether the second instance has an endpoint.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A load ends by itself after this long.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
