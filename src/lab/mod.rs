@@ -11,6 +11,8 @@
 //!  postgres/  real servers, without any notion of RDS but in the C of its hooks/
 //!  replication  what green follows blue by
 //!  authority  certificates;  relay, scram, wire  the connections of an RDS Proxy
+//!  fault/     a bad day: what is struck, how often;  call, skew  what a client sees of it;  work/weather  servers
+//!  clock      the lab's time;  ledger  what clients asked and how late they noticed;  deeds, status  what is shown
 //!  life       a lab in this process;  daemon  one in a process of its own
 //! ```
 //!
