@@ -228,11 +228,12 @@ struct Ended {
 
 impl Processes<'_> {
     async fn run(&self, mut deaths: Deaths) -> Result<Ended> {
-        let (mut kills, mut random) = (0, 0);
+        let (mut kills, mut random, mut boundaries) = (0, 0, 0);
         for _ in 0..deaths.most_processes() {
             let arguments = if self.is_begun()? { &self.again } else { &self.first };
+            let known = boundaries;
             let (status, lines) = self.process(arguments, &deaths.next()).await?;
-            let boundaries = i64::try_from(deaths.boundaries().len()).unwrap_or(i64::MAX);
+            boundaries = i64::try_from(deaths.boundaries().len()).unwrap_or(i64::MAX);
             if status.code().is_some() {
                 if self.is_quiet() && !status.success() {
                     for line in lines {
@@ -245,7 +246,8 @@ impl Processes<'_> {
             if self.is_done() {
                 return Ok(Ended { status: ExitStatus::from_raw(0), kills, boundaries, random });
             }
-            random += i64::from(status.signal() == Some(SIGKILL));
+            // Both kinds of death may come at once: then it was at a boundary.
+            random += i64::from(status.signal() == Some(SIGKILL) && boundaries == known);
             if !self.is_quiet() {
                 self.say(&format!("the run died ({status}); it is taken up again"));
             } else if kills % TELL_EVERY == 0 {
