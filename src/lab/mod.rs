@@ -111,6 +111,7 @@ mod work;
 mod world;
 mod xml;
 
+pub use actions::operations;
 pub use authority::ca_file;
 pub use daemon::{Running, down, end_left_over, foreground, running, up};
 pub use deeds::Deed;

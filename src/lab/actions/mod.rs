@@ -123,6 +123,12 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("GetRandomPassword", Json(secret_views::random_password)),
 ];
 
+/// The names of all operations of RDS and Secrets Manager that the lab answers.
+#[must_use]
+pub fn operations() -> Vec<&'static str> {
+    ACTIONS.iter().map(|(name, _)| *name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

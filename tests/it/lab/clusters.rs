@@ -16,7 +16,7 @@ async fn described(rds: &aws_sdk_rds::Client, id: &str) -> Option<DbCluster> {
 }
 
 /// Waits for a status of a cluster.
-async fn cluster_settles(rds: &aws_sdk_rds::Client, id: &str, status: &str) {
+pub(super) async fn cluster_settles(rds: &aws_sdk_rds::Client, id: &str, status: &str) {
     poll::until(&format!("the cluster {id} to be {status}"), poll::Patience::ms(20, 120_000), async || {
         let seen = described(rds, id).await.map_or("deleted".to_owned(), |found| found.status().unwrap().to_owned());
         assert!(seen == status || !["failed", "incompatible-restore"].contains(&seen.as_str()), "{id} is {seen}");
@@ -35,7 +35,7 @@ async fn members(rds: &aws_sdk_rds::Client, id: &str) -> (Vec<(String, bool)>, O
     (found.db_cluster_members().iter().map(member).collect(), found.port())
 }
 
-async fn add(rds: &aws_sdk_rds::Client, cluster: &str, id: &str) {
+pub(super) async fn add(rds: &aws_sdk_rds::Client, cluster: &str, id: &str) {
     let request = rds.create_db_instance().db_instance_identifier(id).db_cluster_identifier(cluster);
     request.engine("aurora-postgresql").db_instance_class(CLASS).send().await.unwrap();
 }

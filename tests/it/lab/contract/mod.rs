@@ -5,10 +5,39 @@ use std::{
     process::Stdio,
 };
 
+use aws_sdk_rds::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
 use tokio::process::Command;
 
+/// Each of the requests must be refused with this code and HTTP status.
+macro_rules! refuse {
+    ($wanted:expr; $($request:expr),+ $(,)?) => {
+        $(assert_eq!(super::refused(Box::pin($request.send()).await), $wanted, "{}", stringify!($request));)+
+    };
+}
+
+/// Each of the requests must be answered.
+macro_rules! answer {
+    ($($request:expr),+ $(,)?) => {
+        $(Box::pin($request.send()).await.expect(stringify!($request));)+
+    };
+}
+
+mod everything;
 mod rds;
+mod rds_rust;
+mod rds_rust_clusters;
 mod secrets;
+mod secrets_rust;
+
+/// Code and HTTP status of a refusal.
+fn refused<T, E: ProvideErrorMetadata>(result: Result<T, SdkError<E, HttpResponse>>) -> String {
+    let error = result.err().expect("it was not refused");
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    format!("{} {status}", error.code().unwrap_or("no code"))
+}
 
 /// The aws CLI; says that it is skipped where there is none.
 fn aws_cli() -> Option<PathBuf> {

@@ -16,6 +16,8 @@ CLIENT, FROM, TO = sys.argv[1:4]
 FAMILY, NEXT = "postgres" + FROM.split(".")[0], "postgres" + TO.split(".")[0]
 PASSWORD = "correct-horse-battery"
 COUNT = 0
+# Between two looks at a state: each look of the CLI costs half a second of CPU.
+PAUSE = 0.1 if CLIENT == "boto3" else 0.5
 
 
 class Refused(Exception):
@@ -119,7 +121,7 @@ def settle(operation, key, status, **asked):
         seen = found.get("DBInstanceStatus") or found["Status"]
         if seen == status:
             break
-        time.sleep(0.1)
+        time.sleep(PAUSE)
     same(f"{next(iter(asked.values()))} becomes {status}", seen, status)
 
 
@@ -127,6 +129,18 @@ def briefly(code, status, operation, **asked):
     """A refusal that holds for a moment only: the CLI would come too late."""
     if CLIENT == "boto3":
         refused(code, status, operation, **asked)
+
+
+def vanishes(operation, code, **asked):
+    """Waits until what a deletion names is not there any more."""
+    seen, end = None, time.monotonic() + 120
+    while seen is None and time.monotonic() < end:
+        try:
+            client.ask(operation, asked)
+            time.sleep(PAUSE)
+        except Refused as refused:
+            seen = refused.code
+    same(f"{next(iter(asked.values()))} vanishes", seen, code)
 
 
 def parameter(name, value=None, method="pending-reboot"):
@@ -164,6 +178,8 @@ def nothing_there():
     by = [{"Name": "blue-green-deployment-name", "Values": ["d"]}]
     same("there is no deployment", client.pages("describe_blue_green_deployments", "BlueGreenDeployments",
                                                 {"Filters": by}), [])
+    for operation in ["describe_db_proxies", "delete_db_proxy", "describe_db_proxy_targets"]:
+        refused("DBProxyNotFoundFault", 404, operation, DBProxyName="nobody")
     cluster, snapshot = {"DBClusterIdentifier": "nobody"}, {"DBClusterSnapshotIdentifier": "nobody"}
     gone = ("DBClusterNotFoundFault", 404)
     refused(*gone, "describe_db_clusters", **cluster)
@@ -331,6 +347,7 @@ def instances():
     metrics()
     refused("InvalidDBParameterGroupState", 400, "delete_db_parameter_group", DBParameterGroupName="logical")
 
+    proxies()
     told = ask("modify_db_instance", **one, Iops=4000, MonitoringInterval=30)["DBInstance"]
     same("Iops wait for the window", told["PendingModifiedValues"].get("Iops"), 4000)
     refused("DBParameterGroupNotFound", 404, "modify_db_instance", **one, DBParameterGroupName="nobody")
@@ -357,6 +374,7 @@ def instances():
     settle("describe_db_instances", "DBInstances", "available", **one)
     refused("DBSnapshotAlreadyExists", 400, "create_db_snapshot", **one, **snapshot)
     refused("InvalidParameterCombination", 400, "modify_db_snapshot", **snapshot, EngineVersion="99.9")
+    ask("modify_db_snapshot", **snapshot)
     refused("DBInstanceAlreadyExists", 400, "restore_db_instance_from_db_snapshot", **one, **snapshot)
     refused("DBParameterGroupNotFound", 404, "restore_db_instance_from_db_snapshot", **snapshot,
             DBInstanceIdentifier="t", DBParameterGroupName="nobody")
@@ -382,6 +400,8 @@ def instances():
     told = ask("restore_db_instance_to_point_in_time", **clone, UseLatestRestorableTime=True)["DBInstance"]
     same("a clone is stored as its original", (told["StorageType"], told["Iops"], told["KmsKeyId"]),
          ("io2", 3000, found["KmsKeyId"]))
+    restored = {"DBInstanceIdentifier": "restored"}
+    ask("restore_db_instance_from_db_snapshot", **snapshot, **restored)
     settle("describe_db_instances", "DBInstances", "available", DBInstanceIdentifier="two")
     ask("modify_db_instance", DBInstanceIdentifier="two", BackupRetentionPeriod=0)
     refused("DBInstanceAlreadyExists", 400, "modify_db_instance", DBInstanceIdentifier="two",
@@ -393,6 +413,9 @@ def instances():
     ask("delete_db_instance", DBInstanceIdentifier="two", SkipFinalSnapshot=True)
     briefly(*busy, "delete_db_instance", DBInstanceIdentifier="two", SkipFinalSnapshot=True)
 
+    settle("describe_db_instances", "DBInstances", "available", **restored)
+    ask("delete_db_instance", **restored, SkipFinalSnapshot=True)
+    deployment(found["DBInstanceArn"])
     ask("reboot_db_instance", **one)
     settle("describe_db_instances", "DBInstances", "available", **one)
     refused("DBSnapshotAlreadyExists", 400, "stop_db_instance", **one, **snapshot)
@@ -407,10 +430,61 @@ def instances():
     combination = ("InvalidParameterCombination", 400)
     refused(*combination, "delete_db_instance", **one)
     refused("DBSnapshotAlreadyExists", 400, "delete_db_instance", **one, FinalDBSnapshotIdentifier="s")
+    ask("delete_db_instance", DBInstanceIdentifier="one-old1", SkipFinalSnapshot=True)
     ask("delete_db_instance", **one, SkipFinalSnapshot=True)
     client.wait("db_instance_deleted", one)
     same("the waiter agrees", True, True)
     ask("delete_db_parameter_group", DBParameterGroupName="logical")
+
+
+def proxies():
+    secret = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:front-AbCdEf"
+    front, target = {"DBProxyName": "front"}, {"DBInstanceIdentifiers": ["one"]}
+    new = {**front, "EngineFamily": "POSTGRESQL", "Auth": [{"AuthScheme": "SECRETS", "SecretArn": secret}],
+           "RoleArn": "arn:aws:iam::000000000000:role/proxy", "VpcSubnetIds": ["subnet-1"]}
+    made = ask("create_db_proxy", **new, RequireTLS=True)["DBProxy"]
+    same("a proxy begins", (made["Status"], made["RequireTLS"], made["VpcSubnetIds"]), ("creating", True, ["subnet-1"]))
+    refused("DBProxyAlreadyExistsFault", 400, "create_db_proxy", **new)
+    refused("InvalidParameterValue", 400, "create_db_proxy", **(new | {"EngineFamily": "MYSQL"}))
+    listed = client.pages("describe_db_proxies", "DBProxies", {})
+    same("it is listed", [one["DBProxyName"] for one in listed], ["front"])
+    refused("DBProxyNotFoundFault", 404, "register_db_proxy_targets", DBProxyName="nobody", **target)
+    refused("DBInstanceNotFound", 404, "register_db_proxy_targets", **front, DBInstanceIdentifiers=["nobody"])
+    other = ("DBProxyTargetGroupNotFoundFault", 404)
+    refused(*other, "register_db_proxy_targets", **front, **target, TargetGroupName="other")
+    refused(*other, "describe_db_proxy_targets", **front, TargetGroupName="other")
+    told = ask("register_db_proxy_targets", **front, **target)["DBProxyTargets"][0]
+    same("its target", (told["RdsResourceId"], told["TargetHealth"]["State"]), ("one", "AVAILABLE"))
+    refused("DBProxyTargetAlreadyRegisteredFault", 400, "register_db_proxy_targets", **front, **target)
+    same("one target", len(ask("describe_db_proxy_targets", **front)["Targets"]), 1)
+    same("a deleted one", ask("delete_db_proxy", **front)["DBProxy"]["Status"], "deleting")
+
+
+def deployment(source):
+    """A green instance is made beside `one` and takes its place."""
+    new, create = {"BlueGreenDeploymentName": "d", "Source": source}, "create_blue_green_deployment"
+    cluster = "arn:aws:rds:eu-west-1:000000000000:cluster:one"
+    refused("SourceClusterNotSupportedFault", 400, create, **(new | {"Source": cluster}))
+    refused("InvalidParameterCombination", 400, create, **new, TargetEngineVersion="99.9")
+    refused("DBParameterGroupNotFound", 404, create, **new, TargetDBParameterGroupName="nobody")
+    made = ask(create, **new)["BlueGreenDeployment"]
+    same("a deployment begins", (made["Status"], made["Source"]), ("PROVISIONING", source))
+    it = {"BlueGreenDeploymentIdentifier": made["BlueGreenDeploymentIdentifier"]}
+    switch = "switchover_blue_green_deployment"
+    delete, describe = "delete_blue_green_deployment", ("describe_blue_green_deployments", "BlueGreenDeployments")
+    state = ("InvalidBlueGreenDeploymentStateFault", 400)
+    briefly(*state, switch, **it)
+    briefly(*state, delete, **it)
+    refused("SourceDatabaseNotSupportedFault", 400, create, **new)
+    refused("InvalidParameterValue", 400, switch, **it, SwitchoverTimeout=3601)
+    settle(*describe, "AVAILABLE", **it)
+    ask(switch, **it, SwitchoverTimeout=30)
+    briefly(*state, switch, **it)
+    settle(*describe, "SWITCHOVER_COMPLETED", **it)
+    refused("BlueGreenDeploymentAlreadyExistsFault", 400, create, **new)
+    refused(*state, delete, **it, DeleteTarget=True)
+    ask(delete, **it)
+    vanishes(describe[0], "BlueGreenDeploymentNotFoundFault", **it)
 
 
 def clusters():
@@ -460,6 +534,15 @@ def clusters():
     refused("InvalidParameterValue", 400, "create_db_snapshot", **m, DBSnapshotIdentifier="x")
     refused("InvalidParameterCombination", 400, "modify_db_instance", **m, MasterUserPassword=PASSWORD)
     refused("InvalidParameterCombination", 400, "delete_db_instance", **m, FinalDBSnapshotIdentifier="x")
+    reader = {"DBInstanceIdentifier": "reader"}
+    ask("create_db_instance", **(member | reader), Engine="aurora-postgresql")
+    settle("describe_db_instances", "DBInstances", "available", **reader)
+    same("a failover begins", ask("failover_db_cluster", **c)["DBCluster"]["Status"], "failing-over")
+    if CLIENT == "boto3":
+        settle("describe_db_clusters", "DBClusters", "failing-over", **c)
+    settle("describe_db_clusters", "DBClusters", "available", **c)
+    ask("delete_db_instance", **reader)
+    vanishes("describe_db_instances", "DBInstanceNotFound", **reader)
     refused("InvalidParameterCombination", 400, "modify_db_cluster", **c, EngineVersion=TO, ApplyImmediately=True)
     refused("InvalidParameterCombination", 400, "modify_db_cluster", **c, EngineVersion="1.0")
     refused("DBClusterParameterGroupNotFound", 404, "modify_db_cluster", **c, DBClusterParameterGroupName="nobody")

@@ -2,33 +2,18 @@
 //! service itself and of replication (`DecryptionFailure`, `EncryptionFailure`, `InternalServiceError`,
 //! `PreconditionNotMetException`): the lab has nothing that could fail so.
 
-use std::{future::Future, path::Path};
+use std::path::Path;
 
-use aws_sdk_secretsmanager::{
-    Client,
-    error::{ProvideErrorMetadata, SdkError},
-    operation::describe_secret::DescribeSecretOutput,
-    types::{Filter, FilterNameStringType, RotationRulesType, Tag},
-};
+use aws_sdk_secretsmanager::{Client, operation::describe_secret::DescribeSecretOutput};
 use serde_json::{Value, json};
 
 use super::{aws_cli, clean, run_script};
 use crate::lab::stage::{Stage, secrets_at};
 
-const ONE: &str = "11111111-1111-4111-8111-111111111111";
-const TWO: &str = "22222222-2222-4222-8222-222222222222";
-const NINE: &str = "99999999-9999-4999-8999-999999999999";
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:000000000000:function:rotate";
-const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"secretsmanager:*","Resource":"*","Principal":{"AWS":"*"}}]}"#;
-
-/// Code and HTTP status of a refusal.
-async fn refused<T, E: ProvideErrorMetadata>(
-    asked: impl Future<Output = Result<T, SdkError<E, aws_sdk_secretsmanager::config::http::HttpResponse>>>,
-) -> String {
-    let error = asked.await.err().expect("it was not refused");
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-    format!("{} {status}", error.code().unwrap_or("no code"))
-}
+pub(super) const ONE: &str = "11111111-1111-4111-8111-111111111111";
+pub(super) const TWO: &str = "22222222-2222-4222-8222-222222222222";
+pub(super) const FUNCTION: &str = "arn:aws:lambda:eu-west-1:000000000000:function:rotate";
+pub(super) const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"secretsmanager:*","Resource":"*","Principal":{"AWS":"*"}}]}"#;
 
 /// A rotation function that does everything in its last step.
 async fn function(secrets: Client) -> String {
@@ -53,7 +38,7 @@ async fn function(secrets: Client) -> String {
 }
 
 /// Waits until a secret was rotated.
-async fn rotated(secrets: &Client, id: &str) -> DescribeSecretOutput {
+pub(super) async fn rotated(secrets: &Client, id: &str) -> DescribeSecretOutput {
     loop {
         let told = secrets.describe_secret().secret_id(id).send().await.unwrap();
         if told.last_rotated_date().is_some() {
@@ -63,118 +48,9 @@ async fn rotated(secrets: &Client, id: &str) -> DescribeSecretOutput {
     }
 }
 
-async fn with_function(stage: &Stage) {
+pub(super) async fn with_function(stage: &Stage) {
     let url = function(secrets_at(stage.lab.url())).await;
     pgrun::lab::add_function(stage.lab.url(), &pgrun::lab::Function::new("rotate", &url)).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rust_sdk_gets_what_it_expects() {
-    let stage = Stage::set().await;
-    let s = &stage.secrets;
-    let (missing, state) = ("ResourceNotFoundException 400", "InvalidRequestException 400");
-    let (invalid, shape) = ("InvalidParameterException 400", "ValidationException 400");
-    let tag = || Tag::builder().key("k").value("v").build();
-    s.create_secret().name("deleted").secret_string("x").send().await.unwrap();
-    s.delete_secret().secret_id("deleted").recovery_window_in_days(7).send().await.unwrap();
-    for (id, wanted) in [("nothing", missing), ("deleted", state)] {
-        let told = [
-            refused(s.get_secret_value().secret_id(id).send()).await,
-            refused(s.put_secret_value().secret_id(id).secret_string("x").send()).await,
-            refused(s.update_secret().secret_id(id).description("x").send()).await,
-            refused(s.update_secret_version_stage().secret_id(id).version_stage("x").move_to_version_id(ONE).send())
-                .await,
-            refused(s.rotate_secret().secret_id(id).send()).await,
-            refused(s.cancel_rotate_secret().secret_id(id).send()).await,
-            refused(s.tag_resource().secret_id(id).tags(tag()).send()).await,
-            refused(s.untag_resource().secret_id(id).tag_keys("k").send()).await,
-            refused(s.put_resource_policy().secret_id(id).resource_policy(POLICY).send()).await,
-            refused(s.get_resource_policy().secret_id(id).send()).await,
-            refused(s.delete_resource_policy().secret_id(id).send()).await,
-            refused(s.validate_resource_policy().secret_id(id).resource_policy(POLICY).send()).await,
-            refused(s.delete_secret().secret_id(id).send()).await,
-        ];
-        assert!(told.iter().all(|told| told == wanted), "{id}: {told:?}");
-    }
-    assert_eq!(refused(s.describe_secret().secret_id("nothing").send()).await, missing);
-    assert_eq!(refused(s.list_secret_version_ids().secret_id("nothing").send()).await, missing);
-    assert_eq!(refused(s.restore_secret().secret_id("nothing").send()).await, missing);
-    s.restore_secret().secret_id("deleted").send().await.unwrap();
-
-    let create = || s.create_secret().name("app").client_request_token(ONE);
-    create().secret_string("a").tags(tag()).send().await.unwrap();
-    assert_eq!(create().secret_string("a").send().await.unwrap().version_id(), Some(ONE));
-    assert_eq!(refused(create().secret_string("b").send()).await, "ResourceExistsException 400");
-    assert_eq!(refused(s.create_secret().name("a b").send()).await, shape);
-    let tags = (0..51).map(|n| Tag::builder().key(format!("k{n}")).value("v").build()).collect();
-    let many = s.create_secret().name("many").set_tags(Some(tags)).send();
-    assert_eq!(refused(many).await, "LimitExceededException 400");
-    let put = |value: &str| s.put_secret_value().secret_id("app").client_request_token(TWO).secret_string(value);
-    put("b").version_stages("AWSPENDING").send().await.unwrap();
-    assert_eq!(refused(put("c").send()).await, "ResourceExistsException 400");
-    let update = s.update_secret().secret_id("app").client_request_token(TWO).secret_string("b").send();
-    assert_eq!(refused(update).await, "ResourceExistsException 400");
-    assert_eq!(refused(s.put_secret_value().secret_id("app").send()).await, invalid);
-    let labels = Some((0..20).map(|n| format!("l{n}")).collect());
-    let labels = s.put_secret_value().secret_id("app").secret_string("x").set_version_stages(labels).send();
-    assert_eq!(refused(labels).await, "LimitExceededException 400");
-    let swap = || s.update_secret_version_stage().secret_id("app").version_stage("AWSCURRENT").move_to_version_id(TWO);
-    assert_eq!(refused(swap().send()).await, invalid);
-    swap().remove_from_version_id(ONE).send().await.unwrap();
-    assert_eq!(refused(s.get_secret_value().secret_id("app").version_id(NINE).send()).await, missing);
-    let both = s.get_secret_value().secret_id("app").version_id(ONE).version_stage("AWSCURRENT").send();
-    assert_eq!(refused(both).await, state);
-    let previous = s.get_secret_value().secret_id("app").version_stage("AWSPREVIOUS").send().await.unwrap();
-    assert_eq!((previous.secret_string(), previous.version_id()), (Some("a"), Some(ONE)));
-
-    let filter = || Filter::builder().key(FilterNameStringType::Name).values("app").build();
-    let batch = s.batch_get_secret_value().secret_id_list("app").secret_id_list("nothing").send().await.unwrap();
-    assert_eq!((batch.secret_values().len(), batch.errors()[0].error_code()), (1, Some("ResourceNotFoundException")));
-    let batch = s.batch_get_secret_value().filters(filter()).send().await.unwrap();
-    assert_eq!(batch.secret_values()[0].secret_string(), Some("b"));
-    assert_eq!(refused(s.batch_get_secret_value().send()).await, invalid);
-    let wrong = s.batch_get_secret_value().filters(filter()).next_token("nonsense").send();
-    assert_eq!(refused(wrong).await, "InvalidNextTokenException 400");
-    assert_eq!(refused(s.list_secrets().next_token("nonsense").send()).await, "InvalidNextTokenException 400");
-    assert_eq!(refused(s.list_secrets().max_results(101).send()).await, shape);
-    assert_eq!(s.list_secrets().filters(filter()).send().await.unwrap().secret_list().len(), 1);
-    assert_eq!(refused(s.get_random_password().password_length(3).send()).await, invalid);
-    assert_eq!(refused(s.get_random_password().password_length(5000).send()).await, shape);
-    let reserved = Tag::builder().key("aws:k").value("v").build();
-    assert_eq!(refused(s.tag_resource().secret_id("app").tags(reserved).send()).await, invalid);
-
-    let policy = |text: &str| s.put_resource_policy().secret_id("app").resource_policy(text);
-    assert_eq!(refused(policy("{").send()).await, "MalformedPolicyDocumentException 400");
-    assert_eq!(refused(policy(POLICY).block_public_policy(true).send()).await, "PublicPolicyException 400");
-    policy(POLICY).send().await.unwrap();
-    let told = s.get_resource_policy().secret_id("app").send().await.unwrap();
-    assert_eq!(told.resource_policy(), Some(POLICY));
-    s.delete_resource_policy().secret_id("app").send().await.unwrap();
-    let told = s.validate_resource_policy().resource_policy(POLICY).send().await.unwrap();
-    assert!(!told.policy_validation_passed() && told.validation_errors()[0].check_name().is_some());
-    rotation_by_the_rust_sdk(&stage).await;
-}
-
-async fn rotation_by_the_rust_sdk(stage: &Stage) {
-    let s = &stage.secrets;
-    let rotate = || s.rotate_secret().secret_id("app").client_request_token(NINE);
-    assert_eq!(refused(rotate().send()).await, "InvalidRequestException 400");
-    assert_eq!(refused(rotate().rotation_lambda_arn(FUNCTION).send()).await, "AccessDeniedException 400");
-    with_function(stage).await;
-    let rules = |days| RotationRulesType::builder().automatically_after_days(days).build();
-    let wrong = rotate().rotation_lambda_arn(FUNCTION).rotation_rules(rules(1001)).send();
-    assert_eq!(refused(wrong).await, "InvalidParameterException 400");
-    // AWSPENDING of the last test is on the current version: nothing is in the way.
-    let told = rotate().rotation_lambda_arn(FUNCTION).rotation_rules(rules(30)).send().await.unwrap();
-    assert_eq!(told.version_id(), Some(NINE));
-    let told = rotated(s, "app").await;
-    assert_eq!(told.rotation_rules().unwrap().automatically_after_days(), Some(30));
-    assert!(told.rotation_enabled() == Some(true) && told.next_rotation_date().is_some());
-    let value = s.get_secret_value().secret_id("app").send().await.unwrap();
-    assert_eq!((value.secret_string(), value.version_id()), (Some("made"), Some(NINE)));
-    assert_eq!(s.cancel_rotate_secret().secret_id("app").send().await.unwrap().version_id(), None);
-    let told = s.describe_secret().secret_id("app").send().await.unwrap();
-    assert_eq!((told.rotation_enabled(), told.next_rotation_date()), (Some(false), None));
 }
 
 /// Runs `aws secretsmanager WORDS`, `~` for a blank in a word; its answer, or the code of its refusal.
