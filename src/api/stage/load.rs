@@ -20,7 +20,10 @@ use crate::{
 };
 
 /// How often the load asks whether the second instance has an endpoint.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// How often it looks whether that one refuses its role. This asks the server, not AWS.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 /// A load ends by itself after this long.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
@@ -128,11 +131,12 @@ async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoi
         if let Ok(Some(instance)) = aws.rds().find_instance(&green).await
             && let (Some(host), Some(port)) = (instance.host, instance.port)
         {
-            let green = Endpoint { host, port, ..blue.clone() };
-            if is_closed(&green).await {
-                second.set(green);
-                return;
+            let green = Endpoint { host, port, ..blue };
+            while begun.elapsed() < LONGEST && !is_closed(&green).await {
+                clock::sleep(TRY_EVERY).await;
             }
+            second.set(green);
+            return;
         }
         clock::sleep(LOOK_EVERY).await;
     }
