@@ -131,12 +131,14 @@ async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoi
         if let Ok(Some(instance)) = aws.rds().find_instance(&green).await
             && let (Some(host), Some(port)) = (instance.host, instance.port)
         {
-            let green = Endpoint { host, port, ..blue };
-            while begun.elapsed() < LONGEST && !is_closed(&green).await {
+            let green = Endpoint { host, port, ..blue.clone() };
+            while begun.elapsed() < LONGEST {
+                if is_closed(&green).await {
+                    second.set(green);
+                    return;
+                }
                 clock::sleep(TRY_EVERY).await;
             }
-            second.set(green);
-            return;
         }
         clock::sleep(LOOK_EVERY).await;
     }
