@@ -111,6 +111,7 @@ fn end(site: &Site, resource: &str, what: Lasting) {
         Lasting::Refusal => site.fleet.with(resource, |server| server.refuse(false)).transpose().map(drop),
         Lasting::SlowDisk => disk(site, resource, |fault| DiskFault { sync_ms: 0, ..fault }),
         Lasting::FullDisk => {
+            let has_room = disk(site, resource, |fault| DiskFault { is_full: false, ..fault });
             site.record(|world| {
                 if let Some(instance) = world.resource_mut(resource)
                     && instance.status == InstanceStatus::StorageFull
@@ -118,7 +119,7 @@ fn end(site: &Site, resource: &str, what: Lasting) {
                     instance.status = InstanceStatus::Available;
                 }
             });
-            disk(site, resource, |fault| DiskFault { is_full: false, ..fault })
+            has_room
         }
     };
     if let Err(error) = ended {
