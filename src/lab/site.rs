@@ -172,8 +172,13 @@ impl Site {
 
     /// Whether a fault of a server still lasts, or one that should run does not.
     pub(crate) fn is_disturbed(&self) -> bool {
-        let serves = |resource: &String| self.look(|world| world.resource(resource).is_some_and(|i| i.status.serves()));
-        self.disturbed.load(Ordering::Relaxed) || self.fleet.ended().iter().any(serves)
+        let serving = self.look(|world| {
+            let serving = world.instances.values().filter(|instance| instance.status.serves());
+            serving.map(|instance| instance.resource.clone()).collect::<Vec<_>>()
+        });
+        // One that is being started again is out of the fleet meanwhile.
+        let runs = |resource: &String| self.fleet.view(resource).is_some_and(|(process, _)| process.is_alive());
+        self.disturbed.load(Ordering::Relaxed) || !serving.iter().all(runs)
     }
 
     /// Ends all work where it stands. What was under way is in the state and begins anew with the next lab.
