@@ -75,9 +75,13 @@ fn caught_map(error: &Error, source: Option<&str>, line: Option<i64>) -> Map {
         map.insert(name.into(), Dynamic::UNIT);
     }
     for (name, fact) in error.details() {
-        if !OWN_KEYS.contains(&name.as_ref()) {
-            map.insert(name.as_ref().into(), fact.as_str().into());
+        if OWN_KEYS.contains(&name.as_ref()) {
+            continue;
         }
+        // A map has each name once, an error may tell several things of one name.
+        let before = map.get(name.as_ref()).and_then(|before| before.clone().into_string().ok());
+        let all = before.map_or_else(|| fact.clone(), |before| format!("{before}; {fact}"));
+        map.insert(name.as_ref().into(), all.into());
     }
     map
 }

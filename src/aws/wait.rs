@@ -273,12 +273,9 @@ impl Rds {
         });
         // When AWS is silent the wait has lasted long enough.
         match clock::within(LAST_LOOK, looks).await {
-            // In one detail: scripts get details as a map, which has each name once.
-            Some(Ok(events)) if !events.is_empty() => {
-                let told = events.iter().rev().take(5);
-                let lines = told.map(|event| format!("{} {}", clock::text_of_ms(event.at_ms), event.message));
-                error.detail("events", lines.collect::<Vec<_>>().join("; before that: "))
-            }
+            Some(Ok(events)) => events.iter().rev().take(5).fold(error, |error, event| {
+                error.detail("event", format!("{} {}", clock::text_of_ms(event.at_ms), event.message))
+            }),
             _ => error,
         }
     }

@@ -11,15 +11,13 @@ use tokio::{
 
 use crate::{
     base::{Code, Result},
-    fail,
-    lab::{self, Status},
+    fail, lab,
 };
 
 /// Forwards until Ctrl-C; `say` is told once where it listens. The place is looked up for each connection: a server
 /// may come back on another port.
 pub(super) async fn run(dir: &Path, name: &str, port: u16, say: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-    let status = lab::status(dir)?;
-    let (_, host) = place(&status, name)?;
+    let (_, host) = place(dir, name)?;
     let failed = |error: std::io::Error| fail!(Code::LabFailed, "port {port} of 127.0.0.1 cannot be had: {error}");
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
     let at = listener.local_addr().map_err(failed)?;
@@ -39,8 +37,7 @@ pub(super) async fn run(dir: &Path, name: &str, port: u16, say: impl FnOnce(&str
         while connections.try_join_next().is_some() {}
         let (dir, name) = (dir.to_owned(), name.to_owned());
         connections.spawn(async move {
-            let status = lab::status(&dir)?;
-            let (port, _) = place(&status, &name)?;
+            let (port, _) = place(&dir, &name)?;
             let lost = |error: std::io::Error| fail!(Code::LabFailed, "a forwarded connection ended: {error}");
             let mut server = TcpStream::connect(("127.0.0.1", port)).await.map_err(lost)?;
             copy_bidirectional(&mut client, &mut server).await.map_err(lost)
@@ -48,8 +45,8 @@ pub(super) async fn run(dir: &Path, name: &str, port: u16, say: impl FnOnce(&str
     }
 }
 
-fn place<'a>(status: &'a Status, name: &str) -> Result<(u16, &'a str)> {
-    status.place(name).ok_or_else(|| {
+fn place(dir: &Path, name: &str) -> Result<(u16, String)> {
+    lab::place(dir, name)?.ok_or_else(|| {
         fail!(Code::LabFailed, "the lab has no instance or proxy `{name}` that listens").hint("pgrun lab status")
     })
 }

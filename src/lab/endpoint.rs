@@ -76,6 +76,8 @@ fn status_of(status: u16) -> StatusCode {
 struct Asked {
     headers: HeaderMap,
     body: Bytes,
+    /// What the Query protocol asks.
+    query: Option<Query>,
     /// The JSON protocol's name of the action.
     target: Option<String>,
     /// CloudWatch has protocols of its own.
@@ -88,14 +90,16 @@ async fn answer(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap, bod
     // CBOR names the action in the path, and gets the same name as by JSON here.
     let path = uri.path().strip_prefix("/service/").and_then(|path| path.split_once("/operation/"));
     let by_cbor = path.filter(|(service, _)| *service == metrics::SERVICE);
+    let query = (target.is_none() && by_cbor.is_none()).then(|| Query::parse(&body));
+    let version = query.as_ref().and_then(|query| query.text("Version"));
     let metrics = match &target {
         _ if by_cbor.is_some() => Some(Protocol::Cbor),
         Some(target) if target.starts_with(metrics::SERVICE) => Some(Protocol::Json),
-        None if Query::parse(&body).text("Version") == Some(metrics::VERSION) => Some(Protocol::Query),
+        None if version == Some(metrics::VERSION) => Some(Protocol::Query),
         _ => None,
     };
     let target = by_cbor.map(|(service, action)| format!("{service}.{action}")).or(target);
-    let asked = Asked { headers, body, target, metrics, request_id: uuid::Uuid::new_v4().to_string() };
+    let asked = Asked { headers, body, query, target, metrics, request_id: uuid::Uuid::new_v4().to_string() };
     let action = asked.action();
     site.ledger.call(&action, asked.target.is_none());
     let Some(Strike { blow, hold_ms }) = site.faults.strike_call(&action) else { return asked.perform(&site) };
@@ -137,10 +141,8 @@ fn cut_off() -> Response {
 impl Asked {
     /// The action as AWS names it.
     fn action(&self) -> String {
-        match &self.target {
-            Some(target) => target.rsplit('.').next().unwrap_or_default().to_owned(),
-            None => Query::parse(&self.body).text("Action").unwrap_or_default().to_owned(),
-        }
+        let by_target = self.target.as_ref().and_then(|target| target.rsplit('.').next());
+        by_target.or_else(|| self.query.as_ref()?.text("Action")).unwrap_or_default().to_owned()
     }
 
     fn perform(&self, site: &Arc<Site>) -> Response {
@@ -155,9 +157,9 @@ impl Asked {
                 Err(refusal) => self.refused(&refusal),
             };
         }
-        let (status, kind, text) = match &self.target {
-            Some(target) => json_answer(site, &self.headers, target, &self.body),
-            None => query_answer(site, &self.headers, &self.body, &self.request_id),
+        let (status, kind, text) = match &self.query {
+            Some(query) => query_answer(site, &self.headers, query.clone(), &self.request_id),
+            None => json_answer(site, &self.headers, self.target.as_deref().unwrap_or_default(), &self.body),
         };
         self.response(status, kind, text)
     }
@@ -243,9 +245,9 @@ fn json_answer(site: &Arc<Site>, headers: &HeaderMap, target: &str, body: &[u8])
     }
 }
 
-fn query_answer(site: &Arc<Site>, headers: &HeaderMap, body: &[u8], id: &str) -> (u16, &'static str, String) {
+fn query_answer(site: &Arc<Site>, headers: &HeaderMap, query: Query, id: &str) -> (u16, &'static str, String) {
     let skew_ms = site.clock.skew_ms();
-    let query = Query::parse(body).shifted(skew_ms.saturating_neg());
+    let query = query.shifted(skew_ms.saturating_neg());
     let name = query.text("Action").unwrap_or_default();
     let unknown = || {
         let version = query.text("Version").unwrap_or("2014-10-31");

@@ -91,8 +91,8 @@ impl Function {
     pub(crate) async fn call(&self, step: &str, secret: &str, token: &str) -> Result<()> {
         let event = json!({ "Step": step, "SecretId": secret, "ClientRequestToken": token });
         let limit = Duration::from_secs(self.timeout_seconds);
-        let answer = http::ask(Method::POST, &self.url, event.to_string(), FAILED, limit).await?;
-        if (200..300).contains(&answer.status) && !answer.has_header {
+        let answer = http::ask(Method::POST, &self.url, event.to_string(), limit).await?;
+        if (200..300).contains(&answer.status) && !answer.headers.contains_key(FAILED) {
             return Ok(());
         }
         let said: String = String::from_utf8_lossy(&answer.body).chars().take(300).collect();

@@ -118,7 +118,7 @@ pub async fn remove_function(url: &str, name: &str) -> Result<Vec<Registered>> {
 }
 
 async fn ask(method: Method, url: String, body: String) -> Result<Vec<Registered>> {
-    let answer = http::ask(method, &url, body, "", ANSWER).await.map_err(|error| error.hint("pgrun lab status"))?;
+    let answer = http::ask(method, &url, body, ANSWER).await.map_err(|error| error.hint("pgrun lab status"))?;
     let said = String::from_utf8_lossy(&answer.body).into_owned();
     if answer.status != 200 {
         return Err(fail!(Code::LabFailed, "the lab did not do it: {said}"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    http::{Method, Request, header},
+    http::{HeaderMap, Method, Request, header},
 };
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
@@ -20,13 +20,12 @@ use crate::{
 /// What came back.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// True when the header of this name was there that [`ask`] was told to look for.
-    pub(crate) has_header: bool,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 /// Asks, and waits for the whole answer at most for `limit`.
-pub(crate) async fn ask(method: Method, url: &str, body: String, header: &str, limit: Duration) -> Result<Answer> {
+pub(crate) async fn ask(method: Method, url: &str, body: String, limit: Duration) -> Result<Answer> {
     let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let broken = |why: String| fail!(Code::LabFailed, "{url} does not answer: {why}");
     let request = Request::builder()
@@ -38,9 +37,9 @@ pub(crate) async fn ask(method: Method, url: &str, body: String, header: &str, l
         .map_err(|error| broken(error.to_string()))?;
     let asked = async {
         let response = client.request(request).await.map_err(|error| broken(error.to_string()))?;
-        let (status, has_header) = (response.status().as_u16(), response.headers().contains_key(header));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.map_err(|error| broken(error.to_string()))?.to_bytes();
-        Ok(Answer { status, has_header, body })
+        Ok(Answer { status, headers, body })
     };
     let late = || broken(format!("no answer within {}", span::duration_text(limit)));
     clock::within(limit, asked).await.ok_or_else(late)?

@@ -76,13 +76,14 @@ impl Ledger {
         book.shown.insert(name, status);
     }
 
-    /// The state became another one.
-    pub(crate) fn changed(&self, old: &World, new: &World) {
-        let (before, now_ms) = (old.statuses(), new.clock.now_ms());
+    /// The state may have become another one: what a client waits for and has not seen is new from now on.
+    pub(crate) fn changed(&self, world: &World) {
+        let now_ms = world.clock.now_ms();
         let mut book = self.book();
-        for (name, status) in new.statuses() {
+        for (name, status) in world.statuses() {
             let waits = book.shown.get(&name).is_some_and(|shown| !RESTS.contains(shown) && *shown != status);
-            if before.get(&name) != Some(&status) && waits {
+            let is_known = book.unseen.get(&name).is_some_and(|(unseen, _)| *unseen == status);
+            if waits && !is_known {
                 book.unseen.insert(name, (status, now_ms));
             }
         }

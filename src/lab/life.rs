@@ -62,7 +62,7 @@ impl FaultDesk {
     /// Whether there is no fault and nothing of one lasts: every server that should run does.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.0.faults.list().is_empty() && !self.0.is_disturbed()
+        self.0.faults.is_empty() && !self.0.is_disturbed()
     }
 
     /// Ends all faults, and tells how often each has struck.

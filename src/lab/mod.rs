@@ -123,7 +123,7 @@ pub use functions_at::{add_function, functions, remove_function};
 pub use ledger::Calls;
 pub use life::{FaultDesk, Lab};
 pub use options::{Delays, LabOptions, SlotsInSnapshot};
-pub use status::{Status, status};
+pub use status::{Status, place, status};
 
 /// The schema and rows of a rehearsal that brings none of its own: a small shop, for PostgreSQL 13 to 18. One batch.
 pub const SAMPLE: &str = include_str!("sample.sql");

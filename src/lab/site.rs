@@ -127,7 +127,7 @@ impl Site {
         let mut next = world.clone();
         let answer = change(&mut next)?;
         next.save(&self.options.world_file()).map_err(|error| Refusal::internal(&error))?;
-        self.ledger.changed(&world, &next);
+        self.ledger.changed(&next);
         self.keep(std::mem::replace(&mut *world, next));
         Ok(answer)
     }
@@ -136,10 +136,12 @@ impl Site {
     /// on all the same, because the servers have changed already; the next change writes both.
     pub(crate) fn record(&self, change: impl FnOnce(&mut World)) {
         let mut world = lock(&self.world);
-        let old = world.clone();
+        let old = self.faults.may_be_stale().then(|| world.clone());
         change(&mut world);
-        self.ledger.changed(&old, &world);
-        self.keep(old);
+        self.ledger.changed(&world);
+        if let Some(old) = old {
+            self.keep(old);
+        }
         if let Err(error) = world.save(&self.options.world_file()) {
             tracing::error!(%error, "the lab's state was not written");
         }

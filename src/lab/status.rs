@@ -126,21 +126,23 @@ pub fn status(dir: &Path) -> Result<Status> {
     })
 }
 
+/// Where an instance or a proxy of the lab in this folder listens on 127.0.0.1, and the name in its certificate. Measures
+/// nothing: a forwarded port asks for each connection.
+///
+/// # Errors
+/// `lab_failed` when the state cannot be read.
+pub fn place(dir: &Path, name: &str) -> Result<Option<(u16, String)>> {
+    let Some(world) = World::load(&dir.join("world.json"))? else { return Ok(None) };
+    let instance = world.instances.get(name).map(|found| (found.port, instance_host(name, &world.region)));
+    let proxy = || world.proxies.get(name).map(|found| (found.port, proxy_host(name, &world.region)));
+    Ok(instance.or_else(proxy).and_then(|(port, host)| Some((port?, host))))
+}
+
 impl Status {
     /// The lab's authority, for `sslrootcert`.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         ca_file(&self.dir)
-    }
-
-    /// Where an instance or a proxy listens on 127.0.0.1, and the name in its certificate.
-    #[must_use]
-    pub fn place(&self, name: &str) -> Option<(u16, &str)> {
-        let port_of = |endpoint: &str| endpoint.rsplit_once(':')?.1.parse().ok();
-        let instance = self.instances.iter().find(|found| found.id == name);
-        let instance = instance.and_then(|found| Some((port_of(found.endpoint.as_ref()?)?, found.host.as_str())));
-        let proxy = || self.proxies.iter().find(|found| found.name == name);
-        instance.or_else(|| proxy().and_then(|found| Some((found.port?, found.host.as_str()))))
     }
 
     /// What kind of role the master users are: `rds_superuser`, `superuser`, or `mixed`; none without instances.

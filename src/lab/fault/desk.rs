@@ -119,6 +119,11 @@ impl Faults {
         first(&mut self.active(), |fault, on| on == what && fits(&fault.target, target))
     }
 
+    /// Whether there is none, not even one that is over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active().is_empty()
+    }
+
     /// Whether old states have to be remembered.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.active().iter().any(|active| active.blow == Blow::Stale)

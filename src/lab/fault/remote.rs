@@ -46,7 +46,7 @@ pub async fn clear_faults(url: &str) -> Result<Vec<Struck>> {
 }
 
 async fn ask(url: &str, method: Method, body: String) -> Result<Vec<Struck>> {
-    let answer = http::ask(method, &format!("{url}{}", endpoint::FAULTS), body, "", ANSWER)
+    let answer = http::ask(method, &format!("{url}{}", endpoint::FAULTS), body, ANSWER)
         .await
         .map_err(|error| error.hint("pgrun lab status"))?;
     let words = || String::from_utf8_lossy(&answer.body).into_owned();

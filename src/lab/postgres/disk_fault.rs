@@ -2,20 +2,15 @@
 //! where it is needed first, so it needs Linux and a C compiler; elsewhere there are no such faults.
 
 use std::{
+    ffi::OsStr,
     io::Write as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
-
-use super::program;
+use super::compile::Library;
 use crate::{base::Result, lab::disk};
 
 const SOURCE: &str = include_str!("disk_fault.c");
-
-/// A file of a hundred lines.
-const COMPILE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The variable that names the page the library looks at.
 pub(super) const VARIABLE: &str = "PGRUN_LAB_DISK";
@@ -37,40 +32,22 @@ impl DiskFault {
 
 /// Whether a server's disk can be made to fail here.
 pub(in crate::lab) fn has_disk_faults() -> bool {
-    cfg!(target_os = "linux") && compiler().is_some()
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    cfg!(target_os = "linux") && std::env::split_paths(&path).any(|folder| folder.join("cc").is_file())
 }
 
-fn compiler() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("cc")).find(|program| program.is_file())
-}
-
-/// The library in this folder, compiled if it is not there yet; `None` where there is no compiler.
+/// The library, compiled below the cache folder if it is not there yet; `None` where there is no compiler.
 pub(in crate::lab) async fn disk_fault_library(cache: &Path) -> Result<Option<PathBuf>> {
-    let Some(compiler) = compiler().filter(|_| cfg!(target_os = "linux")) else { return Ok(None) };
-    let path = cache.join(format!("disk-fault-{:.16}.so", format!("{:x}", Sha256::digest(SOURCE))));
-    if path.is_file() {
-        return Ok(Some(path));
+    if !has_disk_faults() {
+        return Ok(None);
     }
-    // Names of their own: another lab may be at the same thing.
-    let made = tempdir(cache)?;
-    let source = made.join("disk_fault.c");
-    disk::write_file(&source, SOURCE.as_bytes(), 0o644, None)?;
-    let mut command = program::command(&compiler, None);
-    command.args(["-shared", "-fPIC", "-O2", "-o"]).arg(made.join("it.so")).arg(&source).arg("-ldl");
-    let done = program::run(command, COMPILE_DEADLINE).await;
-    let kept = done.and_then(|_| {
-        disk::set_mode(&made.join("it.so"), 0o755)?;
-        std::fs::rename(made.join("it.so"), &path).map_err(disk::failed("keep", &path))
-    });
-    disk::remove_folder(&made)?;
-    kept.map(|()| Some(path))
-}
-
-fn tempdir(parent: &Path) -> Result<PathBuf> {
-    let path = parent.join(format!("compile-{}", uuid::Uuid::new_v4().simple()));
-    disk::make_folder(&path, 0o700)?;
-    Ok(path)
+    let library = Library {
+        name: "disk-fault".into(),
+        file: "disk-fault.so".into(),
+        sources: &[("disk_fault.c", SOURCE)],
+        arguments: &["-shared", "-fPIC", "-O2", "-Wl,--no-as-needed", "-ldl"].map(OsStr::new),
+    };
+    library.compiled(cache).await.map(Some)
 }
 
 /// The page of a server below its folder. It is written in place: the library has it mapped.

@@ -2,14 +2,13 @@
 //! source is part of pgrun; it is compiled once per version, where there are a C compiler and the server's headers.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
-
-use super::{Installation, program};
+use super::{Installation, compile::Library, program};
 use crate::{base::Result, lab::disk};
 
 /// What one installation can do for a server of the lab.
@@ -31,9 +30,6 @@ const SOURCES: [(&str, &str); 3] = [
 /// The name that servers load the library by. RDS has a library of its own under this name in
 /// `shared_preload_libraries` as well.
 pub(super) const LIBRARY_NAME: &str = "rdsutils";
-
-/// Some 800 lines of C on a busy machine.
-const COMPILE_DEADLINE: Duration = Duration::from_secs(120);
 
 impl Facilities {
     /// Asks the installation, and compiles the library into the cache folder unless it is there.
@@ -64,37 +60,20 @@ async fn library(installation: &Installation, cache: &Path) -> Result<Option<Pat
     if cache.as_os_str().as_encoded_bytes().contains(&b':') {
         return Ok(None);
     }
-    // Another build of the same version may have other headers.
-    let mut sum = Sha256::new();
-    for (name, text) in SOURCES {
-        sum.update(format!("{name}\n{text}"));
-    }
-    sum.update(headers.as_os_str().as_encoded_bytes());
-    let sum = format!("{:x}", sum.finalize());
-    let folder = cache.join("hooks").join(format!("{}-{}", installation.version, &sum[..16]));
     // PostgreSQL looks for this ending (DLSUFFIX); on a Mac it was `.so` too before 16.
     let is_mac = cfg!(target_os = "macos");
     let end = if is_mac && installation.version.major >= 16 { "dylib" } else { "so" };
-    let file = folder.join(format!("{LIBRARY_NAME}.{end}"));
-    if file.is_file() {
-        return Ok(Some(file));
-    }
-    disk::make_folder(&cache.join("hooks"), 0o755)?;
-    disk::make_folder(&folder, 0o755)?;
-    let work = Work(folder.join(format!(".{}", uuid::Uuid::new_v4().simple())));
-    disk::make_folder(&work.0, 0o755)?;
-    for (name, text) in SOURCES {
-        disk::write_file(&work.0.join(name), text.as_bytes(), 0o644, None)?;
-    }
-    let made = work.0.join("library");
-    let mut compiler = program::command(Path::new("cc"), None);
-    compiler.args(if is_mac { ["-bundle", "-undefined", "dynamic_lookup"] } else { ["-shared", "-fPIC", "-O1"] });
-    compiler.args(["-w", "-o"]).arg(&made).arg("-I").arg(&headers).arg(work.0.join(SOURCES[0].0));
-    program::run(compiler, COMPILE_DEADLINE).await?;
-    disk::set_mode(&made, 0o755)?;
-    // Whoever comes second replaces it with the same.
-    fs::rename(&made, &file).map_err(disk::failed("move", &made))?;
-    Ok(Some(file))
+    let kind = if is_mac { ["-bundle", "-undefined", "dynamic_lookup"] } else { ["-shared", "-fPIC", "-O1"] };
+    let arguments: Vec<&OsStr> =
+        kind.into_iter().chain(["-w", "-I"]).map(OsStr::new).chain([headers.as_os_str()]).collect();
+    let library = Library {
+        name: installation.version.to_string(),
+        file: format!("{LIBRARY_NAME}.{end}"),
+        sources: &SOURCES,
+        // Another build of the same version may have other headers.
+        arguments: &arguments,
+    };
+    library.compiled(cache).await.map(Some)
 }
 
 /// The folder of the server's headers, if they are there and of this major version: an operating system's `pg_config`
@@ -117,15 +96,4 @@ fn second_config(folder: &Path) -> Option<String> {
             .is_some_and(|name| name.to_string_lossy().starts_with("pg_config_") && !name.eq("pg_config_ext.h"))
     })?;
     fs::read_to_string(second).ok()
-}
-
-/// A folder in the cache while the compiler works; removed when dropped.
-struct Work(PathBuf);
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        if let Err(error) = disk::remove_folder(&self.0) {
-            tracing::warn!(%error, "a folder stays in the cache");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod choose;
+mod compile;
 mod disk_fault;
 mod facilities;
 mod fetch;

@@ -42,7 +42,7 @@ impl Weather {
     pub(super) async fn pass(&mut self, site: &Arc<Site>) {
         let now = clock::instant();
         // Faults that were cleared end at once.
-        let is_clear = site.faults.list().is_empty();
+        let is_clear = site.faults.is_empty();
         let over: Vec<_> =
             self.ends.iter().filter(|(_, end)| is_clear || **end <= now).map(|(key, _)| key.clone()).collect();
         for key in over {

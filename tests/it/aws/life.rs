@@ -201,7 +201,7 @@ async fn a_failing_upgrade(rds: &Rds, blue: &Instance, to: &str) {
     rds.upgrade_snapshot("doomed", to).await.unwrap();
     let error = rds.wait_snapshot("doomed", &SnapshotGoal::Version(to.into()), &quick()).await.unwrap_err();
     assert!(error.code() == Code::AwsError && error.message().contains("rolled back"), "{error:?}");
-    assert!(error.fact("events").is_some_and(|event| event.contains("failed")), "RDS's reason: {error:?}");
+    assert!(error.fact("event").is_some_and(|event| event.contains("failed")), "RDS's reason: {error:?}");
     assert_eq!(rds.snapshot("doomed").await.unwrap().engine_version, blue.engine_version);
 }
 

@@ -77,7 +77,7 @@ async fn a_snapshot_that_was_rolled_back_ends_the_wait() {
     let goal = SnapshotGoal::Version("17.4".into());
     let error = server.aws().rds().wait_snapshot("snap", &goal, &quick()).await.unwrap_err();
     assert!(error.code() == Code::AwsError && error.message().contains("rolled back"), "{error:?}");
-    assert!(error.fact("events").is_some_and(|event| event.contains("cannot be upgraded")), "{error:?}");
+    assert!(error.fact("event").is_some_and(|event| event.contains("cannot be upgraded")), "{error:?}");
 }
 
 /// The aws CLI's waiter takes a snapshot that does not exist for a finished one.

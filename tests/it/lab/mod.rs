@@ -7,6 +7,7 @@
     reason = "what fails in a helper fails the test, and a test that is skipped says so"
 )]
 
+mod clients;
 mod clusters;
 mod contract;
 mod copies;

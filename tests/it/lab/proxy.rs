@@ -63,8 +63,7 @@ async fn proxy(stage: &Stage, name: &str, secrets: &[&str]) -> u16 {
     })
     .await
     .unwrap();
-    let told = pgrun::lab::status(stage.lab.dir()).unwrap();
-    told.place(name).unwrap().0
+    pgrun::lab::place(stage.lab.dir(), name).unwrap().unwrap().0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -84,11 +83,7 @@ async fn a_proxy_logs_in_by_its_secrets() {
         .unwrap();
     let (app, late) = (secret(&stage, "app", "app", words).await, secret(&stage, "late", "late", "out-of-date").await);
     let port = proxy(&stage, "front", &[&app, &late]).await;
-    let (_, name) = {
-        let status = pgrun::lab::status(stage.lab.dir()).unwrap();
-        let (port, host) = status.place("front").unwrap();
-        (port, host.to_owned())
-    };
+    let (_, name) = pgrun::lab::place(stage.lab.dir(), "front").unwrap().unwrap();
     assert!(name.starts_with("front.proxy-") && name.ends_with(".eu-west-1.rds.amazonaws.com"), "{name}");
     let ca = ca(&stage);
     let full = format!("sslmode=verify-full sslrootcert={}", ca.display());

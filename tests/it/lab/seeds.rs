@@ -1,36 +1,26 @@
 //! The aws commands of the wiki pages that pgrun replaces, through the real aws CLI, unchanged but for
 //! `--endpoint-url`. Where there is no aws CLI these tests say so and do nothing.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
-use tokio::process::Command;
 
-use super::stage::{Stage, connect, number, pair, settle, snapshot_settles, url};
-
-fn aws_cli() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("aws")).find(|program| program.is_file());
-    if found.is_none() {
-        println!("skipped: there is no aws CLI on PATH");
-    }
-    found
-}
+use super::{
+    clients::{aws_cli, clean},
+    stage::{Stage, connect, number, pair, settle, snapshot_settles, url},
+};
 
 /// Runs `aws --endpoint-url .. WORDS` and gives what it printed; fails the test with its words when it fails.
-async fn aws(stage: &Stage, program: &PathBuf, words: &str) -> String {
-    let mut command = Command::new(program);
+async fn aws(stage: &Stage, program: &Path, words: &str) -> String {
+    let mut command = clean(program);
     command.args(["--endpoint-url", stage.lab.url()]).args(words.split_whitespace());
-    command.env("AWS_ACCESS_KEY_ID", "lab").env("AWS_SECRET_ACCESS_KEY", "lab").env("AWS_PAGER", "");
-    command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
-    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env("NO_PROXY", "127.0.0.1");
-    let output = command.kill_on_drop(true).output().await.unwrap();
+    let output = command.output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "aws {words}\n{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
-async fn json(stage: &Stage, program: &PathBuf, words: &str) -> Value {
+async fn json(stage: &Stage, program: &Path, words: &str) -> Value {
     serde_json::from_str(&aws(stage, program, &format!("{words} --region eu-west-1 --output json")).await).unwrap()
 }
 

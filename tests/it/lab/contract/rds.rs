@@ -6,8 +6,11 @@ use std::{path::Path, time::Duration};
 
 use pgrun::lab::{Delays, LabOptions};
 
-use super::{aws_cli, clean, python};
-use crate::lab::stage::{Stage, options, pair, scratch};
+use super::python;
+use crate::lab::{
+    clients::{aws_cli, clean},
+    stage::{Stage, options, pair, scratch},
+};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/lab/contract/rds.py");
 

@@ -7,8 +7,11 @@ use std::path::Path;
 use aws_sdk_secretsmanager::{Client, operation::describe_secret::DescribeSecretOutput};
 use serde_json::{Value, json};
 
-use super::{aws_cli, clean, run_script};
-use crate::lab::stage::{Stage, secrets_at};
+use super::run_script;
+use crate::lab::{
+    clients::{aws_cli, clean},
+    stage::{Stage, secrets_at},
+};
 
 pub(super) const ONE: &str = "11111111-1111-4111-8111-111111111111";
 pub(super) const TWO: &str = "22222222-2222-4222-8222-222222222222";
