@@ -22,6 +22,7 @@ mod reads;
 mod secrets;
 pub mod stage;
 pub mod stop;
+mod streams;
 mod transaction;
 pub mod trial;
 mod types;

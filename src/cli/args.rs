@@ -206,6 +206,9 @@ pub(super) struct RehearseArgs {
     pub(super) faults: Option<String>,
     #[command(flatten, next_help_heading = "The lab")]
     pub(super) lab: super::lab_setup::LabSetup,
+    /// The last phase of the runbook to rehearse; all of them where it is not given
+    #[arg(long, value_name = "NAME")]
+    pub(super) phase: Option<String>,
     /// Run every step's body and every undo twice in a row, and compare the end state
     #[arg(long)]
     pub(super) twice: bool,

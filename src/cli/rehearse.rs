@@ -52,7 +52,7 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
 
 /// Rehearses as often as it was asked for. A run that is tried is compared with one that nothing happens to.
 fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
-    let mut trial = Trial { crashes: args.crash.clone(), ..Trial::default() };
+    let mut trial = Trial { crashes: args.crash.clone(), phase: args.phase.clone(), ..Trial::default() };
     let mut unharmed = None;
     if args.chaos.is_some() || args.twice {
         ui.remark("first a rehearsal without harm, to compare with");
@@ -330,8 +330,10 @@ impl Rehearsal {
             let number = |name: &str| writes.get(name).and_then(Value::as_int).unwrap_or(-1);
             let (all, lost, doubled) = (number("acknowledged"), number("lost"), number("doubled"));
             let _ = writeln!(out, "  writes acknowledged  {all}, of them lost {lost}, doubled {doubled}");
-            let _ = writeln!(out, "  outage of a writer   {}", spread(&outage));
-            let _ = writeln!(out, "  of an application    {}", spread(&application));
+            if outage.get("median").is_some_and(|median| *median != Value::Null) {
+                let _ = writeln!(out, "  outage of a writer   {}", spread(&outage));
+                let _ = writeln!(out, "  of an application    {}", spread(&application));
+            }
         }
         if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
             let _ = writeln!(out, "  cutover window       {ms} ms");

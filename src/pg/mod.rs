@@ -4,6 +4,7 @@ pub mod applied;
 mod calendar;
 mod conceal;
 mod conninfo;
+pub mod databases;
 mod decode;
 mod difference;
 pub mod drain;

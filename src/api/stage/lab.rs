@@ -17,7 +17,8 @@ use crate::{
         pg, rds,
     },
     aws::{InstanceGoal, Mark, NewInstance, Rds, Tags, Wait, family_of, token},
-    base::{Result, Secret, Value, ident},
+    base::{Code, Result, Secret, Value, ident, prose},
+    fail,
     journal::key_text,
     map,
 };
@@ -80,6 +81,16 @@ pub(super) const MODULE: Module = Module {
         },
         state::END_STATE,
         Function {
+            name: "phases",
+            parameters: "all",
+            gives: "a list of names",
+            effect: Effect::Pure,
+            doc: "The phases of the runbook that this rehearsal goes through: all, or those up to the one that \
+                  `--phase NAME` names.",
+            example: "lab::phases([\"prepare\", \"cutover\"]) // => [\"prepare\", \"cutover\"]",
+            run: phases,
+        },
+        Function {
             name: "is_twice",
             parameters: "",
             gives: "true or false",
@@ -99,6 +110,17 @@ pub(super) const MODULE: Module = Module {
         run: load_schema,
     }],
 };
+
+fn phases(call: &Call) -> Result<Dynamic> {
+    let mut all = call.texts(0)?;
+    if let Some(last) = &stage(call)?.trial.phase {
+        let at = all.iter().position(|name| name == last).ok_or_else(|| {
+            fail!(Code::Usage, "got `--phase {last}`, wanted {}", prose::ticked_list(&all, all.len()))
+        })?;
+        all.truncate(at + 1);
+    }
+    Ok(convert::to_dynamic(&Value::from(all)))
+}
 
 fn instance(call: &Call) -> Result<Dynamic> {
     stage(call)?;
