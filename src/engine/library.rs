@@ -19,6 +19,7 @@ use crate::{
 /// The embedded library: name, version, text. One line for each file of `stdlib/`.
 pub const STDLIB: &[(&str, u32, &str)] = &[
     ("applications", 1, include_str!("../../stdlib/applications.rhai")),
+    ("cutover", 1, include_str!("../../stdlib/cutover.rhai")),
     ("fence", 1, include_str!("../../stdlib/fence.rhai")),
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),

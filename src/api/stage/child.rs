@@ -45,10 +45,11 @@ pub(super) const MODULE: Module = Module {
             parameters: "options",
             gives: "#{ run, exit, processes, ms, .. }",
             effect: Effect::Writes,
-            doc: "Runs the runbook as a process of its own: #{ set, answers, undo_at, up_to }. A process that dies by a \
-                  signal is taken up again with `resume`, as a person would. It is to end, or to wait at the gate \
-                  `up_to`. With `--twice` it dies after each step of the list `undo_at`, so that the phase around it \
-                  goes back.",
+            doc: "Runs the runbook as a process of its own: #{ set, answers, undo_at, up_to, name, runbook, continues }. A \
+                  process that dies by a signal is taken up again with `resume`, as a person would. It is to end, or \
+                  to wait at the gate `up_to`. With `--twice` it dies after each step of the list `undo_at`, so that \
+                  the phase around it goes back. A second run has a `name`, may be of another `runbook` beside this \
+                  one, and may continue a run.",
             example: "run(#{ set: #{ blue: \"blue\" }, up_to: \"cutover\" }).exit // => 75",
             run,
         },
@@ -57,7 +58,7 @@ pub(super) const MODULE: Module = Module {
             parameters: "options",
             gives: "#{ run, exit, processes, ms, .. }",
             effect: Effect::Writes,
-            doc: "Takes up the run that waits for a person: #{ answers, up_to }.",
+            doc: "Takes up the run that waits for a person: #{ answers, up_to, name }.",
             example: "go_on(#{ answers: #{ cutover: \"blue\" } }).exit // => 0",
             run: go_on,
         },
@@ -111,8 +112,13 @@ const PAUSED: i32 = 75;
 /// `kill -9`.
 const SIGKILL: i32 = 9;
 
-/// The arguments of the first process and of those that take its run up again.
+/// The arguments of the first process and of those that take its run up again. Another runbook stands beside the one
+/// that is rehearsed.
 fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> Result<Processes<'a>> {
+    let runbook = match options.text("runbook")? {
+        Some(name) => stage.runbook.with_file_name(name),
+        None => stage.runbook.clone(),
+    };
     let mut sets = vec![];
     for (name, value) in options.map("set")? {
         for value in value.as_list().map_or_else(|| vec![value.clone()], <[Value]>::to_vec) {
@@ -123,7 +129,11 @@ fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> 
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
     }
-    let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()], sets].concat();
+    let mut first = vec![runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()];
+    if let Some(before) = options.text("continues")? {
+        first.extend(["--continues".to_owned(), before]);
+    }
+    first.extend(sets);
     let again = vec!["resume".to_owned(), id.to_owned()];
     Ok(Processes {
         host: call.host.clone(),
@@ -162,8 +172,8 @@ fn run_and_undo(call: &Call) -> Result<Dynamic> {
 
 fn run(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
-    let options = Options::read(call, 0, &["set", "answers", "undo_at", "up_to"])?;
-    let id = rehearsed(call)?;
+    let options = Options::read(call, 0, &["set", "answers", "undo_at", "up_to", "name", "runbook", "continues"])?;
+    let id = rehearsed(call, &options)?;
     let processes = processes(call, stage, &options, &id)?;
     let mut points = stage.trial.crashes.clone();
     if stage.trial.twice {
@@ -171,7 +181,9 @@ fn run(call: &Call) -> Result<Dynamic> {
     }
     let begun = clock::instant();
     let until = options.text("up_to")?;
-    let ended = match &stage.trial.weather {
+    // Bad weather is over when the first run is.
+    let weather = stage.trial.weather.as_ref().filter(|_| options.text("name").is_ok_and(|name| name.is_none()));
+    let ended = match weather {
         None => call.wait("running the runbook", &[], processes.run(Deaths::of(stage, points)))?,
         Some(weather) => {
             weather.begin()?;
@@ -197,22 +209,24 @@ fn run(call: &Call) -> Result<Dynamic> {
 
 fn go_on(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
-    let options = Options::read(call, 0, &["answers", "up_to"])?;
-    let id = rehearsed(call)?;
+    let options = Options::read(call, 0, &["answers", "up_to", "name"])?;
+    let id = rehearsed(call, &options)?;
     let processes = processes(call, stage, &options, &id)?;
     let begun = clock::instant();
     let ended = call.wait("going on with the run", &[], processes.run(Deaths::of(stage, vec![])))?;
     told(stage, &id, &ended, options.text("up_to")?.as_deref(), begun.elapsed())
 }
 
-/// The run that a rehearsal rehearses.
-fn rehearsed(call: &Call) -> Result<String> {
-    Ok(format!("rehearsed-{}", call.host.run()?.id()))
+/// The run that a rehearsal rehearses; a further one has a name.
+fn rehearsed(call: &Call, options: &Options) -> Result<String> {
+    let name =
+        options.text("name")?.unwrap_or_else(|| call.host.run().map_or_else(|_| String::new(), |run| run.id().into()));
+    Ok(format!("rehearsed-{name}"))
 }
 
 /// Adds to the report how the run went, and requires that it came to its end.
 fn told(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>, took: Duration) -> Result<Dynamic> {
-    let history = RunFolder::new(&stage.home()).history(id)?;
+    let history = history(stage, id, ended)?;
     let before = stage.facts();
     let before = |key: &str| before.get("chaos").and_then(Value::as_map)?.get(key)?.as_int();
     let kills = before("kills").unwrap_or(0) + ended.kills;
@@ -232,9 +246,17 @@ fn told(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>, took: Durat
     }))
 }
 
+/// What the run has written; it may have been refused before its first word.
+fn history(stage: &Stage, id: &str, ended: &Ended) -> Result<History> {
+    RunFolder::new(&stage.home()).history(id).map_err(|error| match ended.status.code() {
+        Some(0) | None => error,
+        Some(exit) => fail!(Code::RehearsalFailed, "the run was not begun, it ended with exit code {exit}"),
+    })
+}
+
 /// The run is done, or waits at the gate until which it was to go.
 fn require_end(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>) -> Result<()> {
-    let history = RunFolder::new(&stage.home()).history(id)?;
+    let history = history(stage, id, ended)?;
     let exit = ended.status.code().unwrap_or(-1);
     let asks = |gate: &str| history.state.gates.get(gate).is_some_and(|gate| gate.answer.is_none());
     match until {

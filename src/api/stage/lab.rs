@@ -99,6 +99,15 @@ pub(super) const MODULE: Module = Module {
             example: "lab::is_twice() // => false",
             run: |call| Ok(stage(call)?.trial.twice.into()),
         },
+        Function {
+            name: "is_rollback",
+            parameters: "",
+            gives: "true or false",
+            effect: Effect::Pure,
+            doc: "Whether this rehearsal goes back after the cutover.",
+            example: "lab::is_rollback() // => false",
+            run: |call| Ok(stage(call)?.trial.rollback.into()),
+        },
     ],
     methods: &[Function {
         name: "load_schema",

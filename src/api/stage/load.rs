@@ -12,9 +12,9 @@ use crate::{
         options::Options,
     },
     aws::{Aws, Stored},
-    base::{Code, Result, Value, clock},
+    base::{Code, Map, Result, Value, clock},
     fail,
-    load::{Applications, Endpoint, Load, Plan, Probes, Proof, SecondEndpoint, Source, Spread},
+    load::{Applications, Endpoint, Lap, Load, Plan, Probes, Proof, SecondEndpoint, Source, Spread},
     map,
     pg::{Parts, Session, Settings, Target},
 };
@@ -76,6 +76,21 @@ pub(super) const MODULE: Module = Module {
                 let status = stage(call)?.loads().get(&secret).map(Load::status).ok_or_else(|| no_load(&secret))?;
                 call.wait("asking the load", &[], async { Ok(()) })?;
                 Ok(convert::map_to_dynamic(&status.to_map()))
+            },
+        },
+        Function {
+            name: "lap",
+            parameters: "secret, name",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Begins a lap of this secret's load: outages are told for each lap, which changes servers once at most.",
+            example: "load::lap(\"lab/app\", \"way back\")",
+            run: |call| {
+                let (secret, name) = (call.text(0)?, call.text(1)?);
+                let stage = stage(call)?;
+                call.wait("beginning a lap", &[], async { Ok(()) })?;
+                stage.loads().get(&secret).ok_or_else(|| no_load(&secret))?.lap(&name);
+                Ok(Dynamic::UNIT)
             },
         },
         Function {
@@ -184,29 +199,40 @@ fn finish(call: &Call) -> Result<Dynamic> {
 /// is of the load that was finished first.
 fn note(stage: &Stage, secret: &str, proof: &Proof, series: Vec<Value>) {
     let before = stage.facts();
-    let part = |name: &str, key: &str| before.get(name).and_then(Value::as_map).and_then(|map| map.get(key)).cloned();
     let sum = |key: &str, more: u64| {
-        let before = part("writes", key).and_then(|n| n.as_int()).unwrap_or(0);
+        let writes = before.get("writes").and_then(Value::as_map);
+        let before = writes.and_then(|writes| writes.get(key)?.as_int()).unwrap_or(0);
         before.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
     };
-    let pooled = |name: &str, more: &Spread| {
-        let before = part(name, "writers").and_then(|list| list.as_list().map(<[Value]>::to_vec)).unwrap_or_default();
-        let known = before.iter().map(|ms| if let Value::Float(ms) = ms { Some(*ms) } else { None });
-        Spread::of(known.chain(more.writers.iter().copied()).collect()).to_map()
+    let known = before.get("laps").and_then(Value::as_list).unwrap_or_default();
+    let lap = |lap: &Lap| {
+        let is_it = |known: &&Map| known.get("name").and_then(Value::as_text) == Some(lap.name.as_str());
+        let known = known.iter().filter_map(Value::as_map).find(is_it);
+        let outage = pooled(known.and_then(|lap| lap.get("outage_ms")), &lap.outage_ms);
+        map! { "name" => lap.name.as_str(), "outage_ms" => outage }
     };
+    let laps: Vec<Map> = proof.laps.iter().filter(|lap| lap.switch.is_some()).map(lap).collect();
     let mut facts = map! {
         "writes" => map! {
             "acknowledged" => sum("acknowledged", proof.acknowledged),
             "lost" => sum("lost", proof.lost), "doubled" => sum("doubled", proof.doubled),
         },
-        "outage_ms" => pooled("outage_ms", &proof.outage_ms),
-        "application_outage_ms" => pooled("application_outage_ms", &proof.application_outage_ms),
+        "outage_ms" => pooled(before.get("outage_ms"), &proof.outage_ms),
+        "application_outage_ms" => pooled(before.get("application_outage_ms"), &proof.application_outage_ms),
+        "laps" => laps,
         "loads" => map! { secret => proof.to_map() },
     };
     if !before.contains_key("series") {
         facts.insert("series".into(), Value::List(series));
     }
     stage.note(facts);
+}
+
+/// A spread as it stood in the report, with further writers.
+fn pooled(before: Option<&Value>, more: &Spread) -> Map {
+    let known = before.and_then(Value::as_map).and_then(|map| map.get("writers")?.as_list()).unwrap_or_default();
+    let known = known.iter().map(|ms| if let Value::Float(ms) = ms { Some(*ms) } else { None });
+    Spread::of(known.chain(more.writers.iter().copied()).collect()).to_map()
 }
 
 fn no_load(secret: &str) -> crate::base::Error {

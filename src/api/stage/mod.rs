@@ -35,6 +35,8 @@ pub struct Trial {
     pub crashes: Vec<String>,
     /// It is killed at every boundary, and at random instants from this seed.
     pub chaos: Option<u64>,
+    /// After the cutover it goes back, and over once more.
+    pub rollback: bool,
     /// Every body and every undo clause runs twice in a row.
     pub twice: bool,
     /// The last phase that is rehearsed, where not all of them are.
