@@ -23,6 +23,7 @@ pub const STDLIB: &[(&str, u32, &str)] = &[
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
+    ("verification", 1, include_str!("../../stdlib/verification.rhai")),
 ];
 
 /// The modules of a library: name and version of each.
