@@ -1,7 +1,5 @@
 //! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences.
 
-use std::time::Duration;
-
 use rhai::Dynamic;
 
 use super::{
@@ -18,9 +16,6 @@ use crate::{
         sequences,
     },
 };
-
-/// ANALYZE of a large database takes hours; a step's own deadline bounds it.
-const NO_LIMIT: Duration = Duration::ZERO;
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -218,22 +213,6 @@ pub(super) const MODULE: Module = Module {
                   them back and compares.",
             example: "pg::copy_sequences(db, db).sequences >= 0 // => true",
             run: copy_sequences,
-        },
-        Function {
-            name: "analyze",
-            parameters: "db",
-            gives: "()",
-            effect: Effect::Writes,
-            doc: "Gathers the planner's statistics of the whole database.",
-            example: "pg::analyze(db)",
-            run: |call| {
-                write(call, "analyzing", async |session| {
-                    let own = session.sibling().await;
-                    own.set_statement_timeout(NO_LIMIT).await?;
-                    own.batch("ANALYZE").await
-                })?;
-                Ok(Dynamic::UNIT)
-            },
         },
         Function {
             name: "quicken",

@@ -14,6 +14,7 @@ mod harmless;
 pub mod inventory;
 mod lexer;
 mod link;
+pub mod maintain;
 pub mod meeting;
 pub mod origin;
 pub mod own;

@@ -11,7 +11,10 @@ use pgrun::{
     },
 };
 
-use super::fixture;
+use super::{
+    fixture,
+    replication::{self, Stream},
+};
 
 fn options() -> Options {
     Options {
@@ -121,6 +124,9 @@ async fn equal_databases_are_equal() {
     assert_eq!((error.code(), error.message()), (Code::PgValue, "`shop.order` is on neither side"));
 }
 
+/// The table of a [`Stream`].
+const TABLE: &str = r#"public."It's ""T"" 🙂""#;
+
 /// Large enough to be read by ranges, with a key of two columns and a name that SQL does not like.
 const LARGE: &str = r#"
     CREATE SCHEMA "It's ""Q"" é🙂";
@@ -213,4 +219,45 @@ async fn a_deadline_and_a_rate_are_kept() {
     let error = error.unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::Timeout, "the comparison took longer than 200 ms"));
     assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+/// While changes flow, what is only late is no difference, and what is really different is.
+#[tokio::test]
+async fn a_difference_counts_only_when_the_stream_has_passed() {
+    let (pair, _turn) = fixture::shared().await;
+    for (from, to) in [(&pair.blue, &pair.green), (&pair.green, &pair.blue)] {
+        let stream = Stream::new(from.database("flow").await, to.database("flow").await).await;
+        stream.subscribe("flow", true).await.unwrap();
+        replication::insert(&stream.publisher, "first").await;
+        replication::await_rows(&stream.subscriber, 1).await;
+        let writer = stream.from.session();
+        let writing = tokio::spawn(async move {
+            loop {
+                replication::insert(&writer, "x").await;
+                let update =
+                    format!("UPDATE {TABLE} SET v = v || 'y' WHERE ctid IN (SELECT ctid FROM {TABLE} LIMIT 3)");
+                writer.execute(&update, &[]).await.unwrap();
+            }
+        });
+        let given = Options { slot: Some(stream.slot.clone()), ..options() };
+        for _ in 0..5 {
+            let report = compared(&stream.publisher, &stream.subscriber, &given).await;
+            assert_eq!(report.different, []);
+        }
+        // A row that nobody has written on the first side.
+        stream.subscriber.batch(&format!("INSERT INTO {TABLE} (v) VALUES ('extra')")).await.unwrap();
+        let report = compared(&stream.publisher, &stream.subscriber, &given).await;
+        let kinds: Vec<_> = report.different.iter().flat_map(|unlike| &unlike.rows).map(|row| row.what).collect();
+        assert_eq!(kinds, [Change::Extra], "{report:?}");
+        writing.abort();
+        drop(writing.await);
+        let missing = Options { slot: Some("no such slot".into()), ..options() };
+        let error = pair_of(&stream, &missing).await;
+        assert_eq!(error.code(), Code::RequireFailed);
+        stream.end("flow").await;
+    }
+}
+
+async fn pair_of(stream: &Stream, options: &Options) -> pgrun::base::Error {
+    pair(&stream.publisher, &stream.subscriber, options, &|_| ()).await.unwrap_err()
 }

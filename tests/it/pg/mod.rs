@@ -11,6 +11,7 @@ mod cutover;
 mod fence;
 mod fixture;
 mod inventory;
+mod maintain;
 mod meeting;
 mod own;
 mod replication;
