@@ -15,6 +15,7 @@ mod options;
 mod pg;
 mod pg_compare;
 mod pg_cutover;
+mod pg_maintain;
 mod pg_replication;
 mod pg_window;
 mod rds;
@@ -46,6 +47,7 @@ pub const MODULES: &[&Module] = &[
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
     &pg_window::MODULE,
+    &pg_maintain::MODULE,
     &rds::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,

@@ -1,7 +1,5 @@
 //! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences.
 
-use std::time::Duration;
-
 use rhai::Dynamic;
 
 use super::{
@@ -17,9 +15,6 @@ use crate::{
         roles::{self, Login, NewRole},
     },
 };
-
-/// ANALYZE of a large database takes hours; a step's own deadline bounds it.
-const NO_LIMIT: Duration = Duration::ZERO;
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -207,22 +202,6 @@ pub(super) const MODULE: Module = Module {
             doc: "Lets those log in here who could log in on the server that was left, in one transaction.",
             example: "try { pg::open_logins(db, db) } catch (e) { e.code != \"\" } // => true",
             run: open_logins,
-        },
-        Function {
-            name: "analyze",
-            parameters: "db",
-            gives: "()",
-            effect: Effect::Writes,
-            doc: "Gathers the planner's statistics of the whole database.",
-            example: "pg::analyze(db)",
-            run: |call| {
-                write(call, "analyzing", async |session| {
-                    let own = session.sibling().await;
-                    own.set_statement_timeout(NO_LIMIT).await?;
-                    own.batch("ANALYZE").await
-                })?;
-                Ok(Dynamic::UNIT)
-            },
         },
         Function {
             name: "quicken",

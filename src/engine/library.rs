@@ -22,8 +22,10 @@ pub const STDLIB: &[(&str, u32, &str)] = &[
     ("cutover", 1, include_str!("../../stdlib/cutover.rhai")),
     ("fence", 1, include_str!("../../stdlib/fence.rhai")),
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
+    ("maintenance", 1, include_str!("../../stdlib/maintenance.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
+    ("verification", 1, include_str!("../../stdlib/verification.rhai")),
 ];
 
 /// The modules of a library: name and version of each.

@@ -15,6 +15,7 @@ mod harmless;
 pub mod inventory;
 mod lexer;
 mod link;
+pub mod maintain;
 pub mod meeting;
 pub mod origin;
 pub mod own;

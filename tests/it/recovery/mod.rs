@@ -13,6 +13,7 @@ mod forward_and_back;
 mod full_disk;
 mod histories;
 mod machine;
+mod parts;
 mod passwords;
 mod recorded;
 mod replay;
