@@ -8,6 +8,7 @@ pub mod convert;
 mod db;
 pub mod frame;
 pub mod function;
+mod guardian;
 pub mod host;
 mod language;
 pub mod operator;
