@@ -19,6 +19,7 @@ mod pg_cutover;
 mod pg_replication;
 mod pg_window;
 mod rds;
+mod rds_settings;
 mod reads;
 mod secrets;
 pub mod stage;
@@ -47,6 +48,7 @@ pub const MODULES: &[&Module] = &[
     &pg_cutover::MODULE,
     &pg_window::MODULE,
     &rds::MODULE,
+    &rds_settings::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,
     stage::LAB,
