@@ -10,6 +10,7 @@ use std::{
 use super::{
     bridge::PHASE_LIMIT,
     frame::{Frame, Limit},
+    guardian::Guardian,
     operator::{Answer, Notice, Operator, Question},
     stage::Stage,
     stop::Stop,
@@ -77,6 +78,7 @@ struct Inner {
     met: Mutex<Vec<Key>>,
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
+    guardian: Mutex<Option<Guardian>>,
 }
 
 impl Host {
@@ -93,6 +95,7 @@ impl Host {
             seen: Mutex::new(BTreeSet::new()),
             met: Mutex::default(),
             limits: Mutex::default(),
+            guardian: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -179,6 +182,11 @@ impl Host {
     #[must_use]
     pub fn asked(&self) -> Option<Key> {
         lock(&self.inner.asked).clone()
+    }
+
+    /// Keeps the guardian of a fence as long as this run goes on, and gives the one before.
+    pub(super) fn keep_guardian(&self, guardian: Guardian) -> Option<Guardian> {
+        lock(&self.inner.guardian).replace(guardian)
     }
 
     /// The undo clauses of finished steps.

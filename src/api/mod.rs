@@ -8,6 +8,7 @@ pub mod convert;
 mod db;
 pub mod frame;
 pub mod function;
+mod guardian;
 pub mod host;
 mod language;
 pub mod operator;
@@ -19,6 +20,7 @@ mod pg_maintain;
 mod pg_replication;
 mod pg_window;
 mod rds;
+mod rds_settings;
 mod reads;
 mod secrets;
 pub mod stage;
@@ -49,6 +51,7 @@ pub const MODULES: &[&Module] = &[
     &pg_window::MODULE,
     &pg_maintain::MODULE,
     &rds::MODULE,
+    &rds_settings::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,
     stage::LAB,

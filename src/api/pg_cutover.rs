@@ -5,6 +5,7 @@ use rhai::Dynamic;
 use super::{
     convert,
     function::{Call, Effect, Function, Module},
+    guardian::Guardian,
     pg::{db, look, write, write_all},
 };
 use crate::{
@@ -147,13 +148,10 @@ pub(super) const MODULE: Module = Module {
             gives: "#{ decision, terminated }",
             effect: Effect::Writes,
             doc: "Closes a server: the decision `fenced` and NOLOGIN for every login role but the exceptions in one \
-                  transaction, then ends sessions until none is left.",
+                  transaction, then ends sessions until none is left. Before that it starts a guardian, a process that \
+                  opens the server again when pgrun dies, or when `deadline` has passed without a decision.",
             example: "try { pg::close_fence(db, [], \"1s\") } catch (e) { e.code != \"\" } // => true",
-            run: |call| {
-                let (exceptions, deadline, run) = (call.texts(1)?, call.duration(2)?, run_id(call)?);
-                let doing = "closing the server";
-                record(&write(call, doing, async |session| fence::close(session, &run, &exceptions, deadline).await)?)
-            },
+            run: close_fence,
         },
         Function {
             name: "reopen_fence",
@@ -225,6 +223,19 @@ pub(super) fn run_id(call: &Call) -> Result<String> {
 /// A record as scripts see it.
 pub(super) fn record(record: &impl Record) -> Result<Dynamic> {
     Ok(convert::map_to_dynamic(&record.to_map()))
+}
+
+fn close_fence(call: &Call) -> Result<Dynamic> {
+    let (exceptions, deadline, run) = (call.texts(1)?, call.duration(2)?, run_id(call)?);
+    record(&write(call, "closing the server", async |session| {
+        // Whoever would be refused needs no guardian, and no process is started for nothing.
+        fence::preview(session, &run, &exceptions).await?;
+        let guardian = Guardian::start(session, call.host.run()?, deadline).await?;
+        if let Some(before) = call.host.keep_guardian(guardian) {
+            before.dismiss().await;
+        }
+        fence::close(session, &run, &exceptions, deadline).await
+    })?)
 }
 
 fn make_replication_role(call: &Call) -> Result<Dynamic> {

@@ -3,6 +3,7 @@
 //! Creating and waiting are two functions, so that they can be two steps: a process that dies while it waits simply
 //! waits again. What a step creates carries the tags `pgrun:run` and `pgrun:step`, by which its `check` clause knows
 //! it.
+//! What makes one instance like another, parameter groups and names are in `rds_settings`.
 
 use std::time::Duration;
 
@@ -202,8 +203,9 @@ pub(super) const MODULE: Module = Module {
             gives: "the instance, a map",
             effect: Effect::Writes,
             doc: "Restores a snapshot as a new instance: #{ snapshot, instance }, made like another one with `like` \
-                  (class, subnet group, security groups, Multi-AZ, IAM authentication, public access), and with \
-                  `parameter_group`, `class`, `multi_az`. Wait for it with `rds::wait_instance`.",
+                  (class, kind of storage, network, Multi-AZ, IAM authentication, certificate, log exports, tags), and \
+                  with `parameter_group`, `class`, `multi_az`. Wait for it with `rds::wait_instance`; what RDS takes \
+                  only afterwards, `rds::make_like` changes then.",
             example: "try { rds::restore(#{ snapshot: \"none\", instance: \"x\" }) } catch (e) { e.code } // => \"aws_not_found\"",
             run: restore,
         },
@@ -247,13 +249,18 @@ pub(super) const MODULE: Module = Module {
     methods: &[],
 };
 
-fn ask<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Rds) -> Result<T>) -> Result<T> {
+pub(super) fn ask<T>(call: &Call, doing: &str, work: impl AsyncFnOnce(&Rds) -> Result<T>) -> Result<T> {
     let rds = call.host.aws().rds();
     call.wait(doing, &[], work(&rds))
 }
 
 /// A change claims the instance it is about by its ARN.
-fn change<T>(call: &Call, doing: &str, instance: Option<&str>, work: impl AsyncFnOnce(&Rds) -> Result<T>) -> Result<T> {
+pub(super) fn change<T>(
+    call: &Call,
+    doing: &str,
+    instance: Option<&str>,
+    work: impl AsyncFnOnce(&Rds) -> Result<T>,
+) -> Result<T> {
     let rds = call.host.aws().rds();
     let claims = match instance {
         Some(id) => call.host.wait(&call.frame, doing, async { Ok(vec![rds.instance(id).await?.arn]) })?,
@@ -262,7 +269,7 @@ fn change<T>(call: &Call, doing: &str, instance: Option<&str>, work: impl AsyncF
     call.wait(doing, &claims, work(&rds))
 }
 
-fn wait<T>(
+pub(super) fn wait<T>(
     call: &Call,
     options: &Options,
     what: &str,
@@ -304,14 +311,7 @@ fn restore(call: &Call) -> Result<Dynamic> {
     let doing = format!("asking for instance `{}`", restore.instance);
     let made = change(call, &doing, like.as_deref(), async |rds| {
         if let Some(like) = &like {
-            let like = rds.instance(like).await?;
-            restore.class = restore.class.or(Some(like.class).filter(|class| !class.is_empty()));
-            restore.multi_az = restore.multi_az.or(Some(like.multi_az));
-            restore.subnet_group = like.subnet_group;
-            restore.security_groups = like.security_groups;
-            restore.iam_auth = Some(like.iam_auth);
-            restore.publicly_accessible = Some(like.publicly_accessible);
-            restore.tags = like.tags.into_iter().filter(|(key, _)| !key.starts_with("aws:")).collect();
+            restore.like(&rds.instance(like).await?);
         }
         rds.restore_instance(&restore, &mark).await
     })?;
@@ -360,7 +360,7 @@ pub(super) fn mark(call: &Call) -> Result<Mark> {
 }
 
 /// What a step's `check` clause wants to know.
-fn state(made: Made, found: Option<Map>) -> Dynamic {
+pub(super) fn state(made: Made, found: Option<Map>) -> Dynamic {
     let word = match made {
         Made::Ours => "done",
         Made::Foreign => "foreign",
@@ -370,13 +370,13 @@ fn state(made: Made, found: Option<Map>) -> Dynamic {
 }
 
 /// A word of `check` with what was found.
-fn seen(word: &str, found: Option<Map>) -> Dynamic {
+pub(super) fn seen(word: &str, found: Option<Map>) -> Dynamic {
     let value = found.map_or(Value::Null, Value::Map);
     convert::map_to_dynamic(&map! { "state" => word, "value" => value })
 }
 
 /// An undo takes back only what its own step made: the name may belong to somebody else by now.
-fn may_delete(call: &Call, resource: Resource<'_>, id: &str) -> Result<bool> {
+pub(super) fn may_delete(call: &Call, resource: Resource<'_>, id: &str) -> Result<bool> {
     if !call.frame.is_undo() {
         return Ok(true);
     }
@@ -389,7 +389,7 @@ fn may_delete(call: &Call, resource: Resource<'_>, id: &str) -> Result<bool> {
 }
 
 /// Deletes something as soon as its state allows it. What is gone already is no error.
-async fn once_it_rests(what: &str, delete: impl AsyncFn() -> Result<()>) -> Result<()> {
+pub(super) async fn once_it_rests(what: &str, delete: impl AsyncFn() -> Result<()>) -> Result<()> {
     let patience = Patience { every: LOOK_EVERY, deadline: AT_WORK };
     poll::until(&format!("{what} to be in a state in which it can be deleted"), patience, async || {
         match delete().await {

@@ -43,12 +43,26 @@ pub struct Instance {
     pub storage_gib: i64,
     /// The kind of storage, for example `gp3`.
     pub storage_type: String,
+    /// Provisioned operations per second, where the kind of storage has them.
+    pub iops: Option<i64>,
+    /// Provisioned throughput in MiB per second.
+    pub storage_throughput: Option<i64>,
+    /// Up to this many GiB the storage grows by itself.
+    pub max_storage_gib: Option<i64>,
+    /// Whether the log has a volume of its own.
+    pub dedicated_log_volume: bool,
     /// Whether the storage is encrypted.
     pub encrypted: bool,
+    /// The key it is encrypted with.
+    pub kms_key: Option<String>,
     /// Whether there is a standby in another zone.
     pub multi_az: bool,
+    /// The zone it works in.
+    pub zone: Option<String>,
     /// The DB subnet group.
     pub subnet_group: Option<String>,
+    /// `IPV4` or `DUAL`.
+    pub network_type: Option<String>,
     /// Ids of the VPC security groups.
     pub security_groups: Vec<String>,
     /// DB parameter groups with their apply status.
@@ -61,6 +75,30 @@ pub struct Instance {
     pub publicly_accessible: bool,
     /// Days that automated backups are kept; zero means they are off.
     pub backup_retention_days: i64,
+    /// When automated backups are taken, for example `03:00-03:30` in UTC.
+    pub backup_window: Option<String>,
+    /// When maintenance may be done, for example `sun:04:00-sun:04:30` in UTC.
+    pub maintenance_window: Option<String>,
+    /// Whether minor upgrades come by themselves.
+    pub auto_minor: bool,
+    /// Whether snapshots get its tags.
+    pub copy_tags: bool,
+    /// What becomes of it when its version is too old.
+    pub lifecycle_support: Option<String>,
+    /// Logs that go to CloudWatch.
+    pub log_exports: Vec<String>,
+    /// Seconds between two measurements of Enhanced Monitoring; zero means that it is off.
+    pub monitoring_s: i64,
+    /// The role that Enhanced Monitoring works by.
+    pub monitoring_role: Option<String>,
+    /// Whether Performance Insights is on.
+    pub insights: bool,
+    /// The key of Performance Insights.
+    pub insights_key: Option<String>,
+    /// Days that Performance Insights keeps.
+    pub insights_days: Option<i64>,
+    /// `standard` or `advanced`.
+    pub insights_mode: Option<String>,
     /// The certificate authority of the server certificate.
     pub ca: Option<String>,
     /// The cluster it belongs to, if any.
@@ -108,15 +146,34 @@ impl Instance {
             "class" => self.class.as_str(),
             "storage_gib" => self.storage_gib,
             "storage_type" => self.storage_type.as_str(),
+            "iops" => self.iops,
+            "storage_throughput" => self.storage_throughput,
+            "max_storage_gib" => self.max_storage_gib,
+            "dedicated_log_volume" => self.dedicated_log_volume,
             "encrypted" => self.encrypted,
+            "kms_key" => self.kms_key.as_deref(),
             "multi_az" => self.multi_az,
+            "zone" => self.zone.as_deref(),
             "subnet_group" => self.subnet_group.as_deref(),
+            "network_type" => self.network_type.as_deref(),
             "security_groups" => self.security_groups.clone(),
             "parameter_groups" => groups,
             "iam_auth" => self.iam_auth,
             "deletion_protection" => self.deletion_protection,
             "publicly_accessible" => self.publicly_accessible,
             "backup_retention_days" => self.backup_retention_days,
+            "backup_window" => self.backup_window.as_deref(),
+            "maintenance_window" => self.maintenance_window.as_deref(),
+            "auto_minor" => self.auto_minor,
+            "copy_tags" => self.copy_tags,
+            "lifecycle_support" => self.lifecycle_support.as_deref(),
+            "log_exports" => self.log_exports.clone(),
+            "monitoring_s" => self.monitoring_s,
+            "monitoring_role" => self.monitoring_role.as_deref(),
+            "insights" => self.insights,
+            "insights_key" => self.insights_key.as_deref(),
+            "insights_days" => self.insights_days,
+            "insights_mode" => self.insights_mode.as_deref(),
             "ca" => self.ca.as_deref(),
             "cluster" => self.cluster.as_deref(),
             "replica_of" => self.replica_of.as_deref(),
@@ -147,8 +204,15 @@ impl Instance {
             class: text(sdk.db_instance_class()),
             storage_gib: sdk.allocated_storage().map_or(0, i64::from),
             storage_type: text(sdk.storage_type()),
+            iops: sdk.iops().map(i64::from),
+            storage_throughput: sdk.storage_throughput().map(i64::from),
+            max_storage_gib: sdk.max_allocated_storage().map(i64::from),
+            dedicated_log_volume: sdk.dedicated_log_volume().unwrap_or(false),
             encrypted: sdk.storage_encrypted().unwrap_or(false),
+            kms_key: sdk.kms_key_id().map(str::to_owned),
             multi_az: sdk.multi_az().unwrap_or(false),
+            zone: sdk.availability_zone().map(str::to_owned),
+            network_type: sdk.network_type().map(str::to_owned),
             subnet_group: sdk.db_subnet_group().and_then(|g| g.db_subnet_group_name()).map(str::to_owned),
             security_groups: security.filter_map(|g| g.vpc_security_group_id()).map(str::to_owned).collect(),
             parameter_groups: groups
@@ -161,6 +225,18 @@ impl Instance {
             deletion_protection: sdk.deletion_protection().unwrap_or(false),
             publicly_accessible: sdk.publicly_accessible().unwrap_or(false),
             backup_retention_days: sdk.backup_retention_period().map_or(0, i64::from),
+            backup_window: sdk.preferred_backup_window().map(str::to_owned),
+            maintenance_window: sdk.preferred_maintenance_window().map(str::to_owned),
+            auto_minor: sdk.auto_minor_version_upgrade().unwrap_or(false),
+            copy_tags: sdk.copy_tags_to_snapshot().unwrap_or(false),
+            lifecycle_support: sdk.engine_lifecycle_support().map(str::to_owned),
+            log_exports: sorted(sdk.enabled_cloudwatch_logs_exports()),
+            monitoring_s: sdk.monitoring_interval().map_or(0, i64::from),
+            monitoring_role: sdk.monitoring_role_arn().map(str::to_owned),
+            insights: sdk.performance_insights_enabled().unwrap_or(false),
+            insights_key: sdk.performance_insights_kms_key_id().map(str::to_owned),
+            insights_days: sdk.performance_insights_retention_period().map(i64::from),
+            insights_mode: sdk.database_insights_mode().map(|mode| mode.as_str().to_owned()),
             ca: sdk.ca_certificate_identifier().map(str::to_owned),
             cluster: sdk.db_cluster_identifier().map(str::to_owned),
             replica_of: sdk.read_replica_source_db_instance_identifier().map(str::to_owned),
@@ -170,6 +246,12 @@ impl Instance {
             created_ms: sdk.instance_create_time().and_then(epoch_ms),
         }
     }
+}
+
+fn sorted(texts: &[String]) -> Vec<String> {
+    let mut texts = texts.to_vec();
+    texts.sort();
+    texts
 }
 
 /// The pending changes that matter to PostgreSQL, under the names that [`Instance`] uses.

@@ -4,14 +4,17 @@
 //! Calls that only ask are repeated until they are answered. Calls that change something are repeated only where AWS
 //! cannot have acted on them; otherwise they end as `aws_unknown`, and the caller looks before it acts again.
 
+mod carry;
 mod client;
 mod error;
 mod events;
 mod instance;
+mod likeness;
 mod log_line;
 mod logs;
 mod parameters;
 mod redo;
+mod rename;
 mod request;
 mod retry;
 mod secrets;
@@ -21,12 +24,15 @@ mod verdict;
 mod versions;
 mod wait;
 
+pub use carry::{Carried, Carry, Deviation};
 pub use client::{Aws, Keys, Rds, Settings};
 pub use events::{Event, Source};
 pub use instance::{GroupStatus, Instance};
+pub use likeness::{Likened, Unlike, unlike};
 pub use logs::{LogFile, LogText};
 pub use parameters::{Parameter, ParameterGroup, family_of};
 pub use redo::{Bounds, Redo, first_redo_done};
+pub use rename::Renaming;
 pub use request::{FinalSnapshot, InstanceChange, NewInstance};
 pub use secrets::{
     CURRENT, Deletion, PENDING, PREVIOUS, Passwords, Promotion, Repointed, Secrets, Stored, Summary, Which, token,

@@ -163,30 +163,29 @@ impl Rds {
         let known = self.parameters(group, None).await?;
         let mut wanted = Vec::with_capacity(values.len());
         for (name, value) in values {
-            wanted.push(checked(group, &known, name)?.setting(value));
+            wanted.push((name.as_str(), value.as_str(), checked(group, &known, name)?.is_dynamic));
         }
-        for (nth, some) in wanted.chunks(MAX_PER_CALL).enumerate() {
+        self.send_parameters(group, &wanted).await
+    }
+
+    /// Sets parameters, each with its value and whether it is dynamic, as [`Rds::set_parameters`] without its check.
+    pub(super) async fn send_parameters(&self, group: &str, values: &[(&str, &str, bool)]) -> Result<()> {
+        for (nth, some) in values.chunks(MAX_PER_CALL).enumerate() {
             let call = self.change().await?.modify_db_parameter_group().db_parameter_group_name(group);
-            let sent = call.set_parameters(Some(some.to_vec())).send().await;
+            let sent = call.set_parameters(Some(some.iter().map(setting).collect())).send().await;
             sent.map_err(|error| {
                 let before = prose::count(nth * MAX_PER_CALL, "value");
                 let error = self.aws.changes("ModifyDBParameterGroup", group).failed(&error);
-                if nth == 0 { error } else { error.during(format!("{before} of {} set", wanted.len())) }
+                if nth == 0 { error } else { error.during(format!("{before} of {} set", values.len())) }
             })?;
         }
         Ok(())
     }
 }
 
-impl Parameter {
-    fn setting(&self, value: &str) -> aws_sdk_rds::types::Parameter {
-        let method = if self.is_dynamic { ApplyMethod::Immediate } else { ApplyMethod::PendingReboot };
-        aws_sdk_rds::types::Parameter::builder()
-            .parameter_name(&self.name)
-            .parameter_value(value)
-            .apply_method(method)
-            .build()
-    }
+fn setting((name, value, is_dynamic): &(&str, &str, bool)) -> aws_sdk_rds::types::Parameter {
+    let method = if *is_dynamic { ApplyMethod::Immediate } else { ApplyMethod::PendingReboot };
+    aws_sdk_rds::types::Parameter::builder().parameter_name(*name).parameter_value(*value).apply_method(method).build()
 }
 
 /// The parameter of that name, if it can be set.

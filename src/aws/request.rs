@@ -1,6 +1,8 @@
 //! Creating, changing, restarting and deleting DB instances. Each call returns when RDS has accepted it, which is not
 //! when it is done: `wait.rs` waits for the evidence.
 
+use aws_sdk_rds::types::{CloudwatchLogsExportConfiguration, DatabaseInsightsMode};
+
 use super::{
     client::Rds,
     instance::Instance,
@@ -75,7 +77,7 @@ impl NewInstance {
 }
 
 /// What to change on a DB instance; `None` leaves a field as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceChange {
     /// The version to upgrade to. A major upgrade is allowed by naming it.
     pub engine_version: Option<String>,
@@ -99,8 +101,34 @@ pub struct InstanceChange {
     pub deletion_protection: Option<bool>,
     /// Days to keep automated backups.
     pub backup_retention_days: Option<i32>,
+    /// When automated backups are taken.
+    pub backup_window: Option<String>,
+    /// When maintenance may be done.
+    pub maintenance_window: Option<String>,
+    /// Minor upgrades by themselves.
+    pub auto_minor: Option<bool>,
+    /// Snapshots get the instance's tags.
+    pub copy_tags: Option<bool>,
+    /// Up to this many GiB the storage grows by itself.
+    pub max_storage_gib: Option<i32>,
+    /// All logs that go to CloudWatch.
+    pub log_exports: Option<Vec<String>>,
+    /// Seconds between two measurements of Enhanced Monitoring.
+    pub monitoring_s: Option<i32>,
+    /// The role that Enhanced Monitoring works by.
+    pub monitoring_role: Option<String>,
+    /// Performance Insights.
+    pub insights: Option<bool>,
+    /// Its key.
+    pub insights_key: Option<String>,
+    /// Days that it keeps.
+    pub insights_days: Option<i32>,
+    /// `standard` or `advanced`.
+    pub insights_mode: Option<String>,
     /// The certificate authority of the server certificate.
     pub ca: Option<String>,
+    /// The identifier. The address of the endpoint changes with it.
+    pub id: Option<String>,
     /// Wait for the maintenance window instead of beginning at once. Some fields ignore this (RDS User Guide,
     /// "Modifying an Amazon RDS DB instance").
     pub in_maintenance_window: bool,
@@ -171,7 +199,20 @@ impl Rds {
             .set_publicly_accessible(change.publicly_accessible)
             .set_deletion_protection(change.deletion_protection)
             .set_backup_retention_period(change.backup_retention_days)
-            .set_ca_certificate_identifier(change.ca.clone());
+            .set_preferred_backup_window(change.backup_window.clone())
+            .set_preferred_maintenance_window(change.maintenance_window.clone())
+            .set_auto_minor_version_upgrade(change.auto_minor)
+            .set_copy_tags_to_snapshot(change.copy_tags)
+            .set_max_allocated_storage(change.max_storage_gib)
+            .set_cloudwatch_logs_export_configuration(change.log_exports.as_deref().map(exports))
+            .set_monitoring_interval(change.monitoring_s)
+            .set_monitoring_role_arn(change.monitoring_role.clone())
+            .set_enable_performance_insights(change.insights)
+            .set_performance_insights_kms_key_id(change.insights_key.clone())
+            .set_performance_insights_retention_period(change.insights_days)
+            .set_database_insights_mode(change.insights_mode.as_deref().map(DatabaseInsightsMode::from))
+            .set_ca_certificate_identifier(change.ca.clone())
+            .set_new_db_instance_identifier(change.id.clone());
         let answer = call.send().await.map_err(|e| self.aws.changes("ModifyDBInstance", id).failed(&e))?;
         answered(answer.db_instance(), id)
     }
@@ -222,6 +263,18 @@ impl Rds {
         let answer = call.send().await.map_err(|e| self.aws.changes("DeleteDBInstance", id).failed(&e))?;
         answered(answer.db_instance(), id)
     }
+}
+
+/// The logs of RDS for PostgreSQL that can go to CloudWatch ("Publishing PostgreSQL logs", RDS User Guide).
+const LOGS: [&str; 2] = ["postgresql", "upgrade"];
+
+/// RDS wants to hear what is added and what is taken away; naming what is so already is no error.
+fn exports(wanted: &[String]) -> CloudwatchLogsExportConfiguration {
+    let others = LOGS.iter().map(|log| (*log).to_owned()).filter(|log| !wanted.contains(log));
+    CloudwatchLogsExportConfiguration::builder()
+        .set_enable_log_types(Some(wanted.to_vec()).filter(|wanted| !wanted.is_empty()))
+        .set_disable_log_types(Some(others.collect::<Vec<_>>()).filter(|others| !others.is_empty()))
+        .build()
 }
 
 /// The instance in an answer. Without one the call was accepted all the same, so the outcome is unknown.

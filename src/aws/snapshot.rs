@@ -116,8 +116,64 @@ pub struct Restore {
     pub deletion_protection: Option<bool>,
     /// The certificate authority of the server certificate.
     pub ca: Option<String>,
+    /// The kind of storage; RDS takes its own default, not the original's.
+    pub storage_type: Option<String>,
+    /// Provisioned operations per second.
+    pub iops: Option<i32>,
+    /// Provisioned throughput in MiB per second.
+    pub storage_throughput: Option<i32>,
+    /// The log has a volume of its own.
+    pub dedicated_log_volume: Option<bool>,
+    /// The zone; not with a standby in another one.
+    pub zone: Option<String>,
+    /// `IPV4` or `DUAL`.
+    pub network_type: Option<String>,
+    /// Minor upgrades by themselves.
+    pub auto_minor: Option<bool>,
+    /// Snapshots get the instance's tags.
+    pub copy_tags: Option<bool>,
+    /// What becomes of it when its version is too old.
+    pub lifecycle_support: Option<String>,
+    /// Logs that go to CloudWatch.
+    pub log_exports: Vec<String>,
     /// Further tags.
     pub tags: Tags,
+}
+
+/// From this size on gp3 storage can be given operations and throughput; below it RDS shows them and refuses them in
+/// requests ("Amazon RDS DB instance storage", RDS User Guide: for PostgreSQL 400 GiB).
+const GP3_PROVISIONED_GIB: i64 = 400;
+
+impl Restore {
+    /// Fills in what another instance has and nothing was said about: everything of it that RDS takes with a restore.
+    /// The port is the original's by itself. What RDS takes only afterwards, [`Rds::make_like`] changes; so with
+    /// deletion protection, which would keep a copy that is not wanted after all.
+    pub fn like(&mut self, like: &Instance) {
+        let number = |number: Option<i64>| number.and_then(|number| i32::try_from(number).ok());
+        self.class = self.class.take().or_else(|| Some(like.class.clone()).filter(|class| !class.is_empty()));
+        self.multi_az = self.multi_az.or(Some(like.multi_az));
+        self.subnet_group.clone_from(&like.subnet_group);
+        self.security_groups.clone_from(&like.security_groups);
+        self.iam_auth = Some(like.iam_auth);
+        self.publicly_accessible = Some(like.publicly_accessible);
+        self.ca.clone_from(&like.ca);
+        self.storage_type = Some(like.storage_type.clone()).filter(|kind| !kind.is_empty());
+        let is_provisioned = like.storage_type.starts_with("io")
+            || (like.storage_type == "gp3" && like.storage_gib >= GP3_PROVISIONED_GIB);
+        if is_provisioned {
+            self.iops = number(like.iops);
+            self.storage_throughput = number(like.storage_throughput).filter(|_| like.storage_type == "gp3");
+        }
+        self.dedicated_log_volume = Some(true).filter(|_| like.dedicated_log_volume);
+        self.zone = like.zone.clone().filter(|_| self.multi_az != Some(true));
+        self.network_type.clone_from(&like.network_type);
+        self.auto_minor = Some(like.auto_minor);
+        self.copy_tags = Some(like.copy_tags);
+        self.lifecycle_support.clone_from(&like.lifecycle_support);
+        self.log_exports.clone_from(&like.log_exports);
+        // Those of AWS itself cannot be given.
+        self.tags = like.tags.clone().into_iter().filter(|(key, _)| !key.starts_with("aws:")).collect();
+    }
 }
 
 impl Rds {
@@ -198,7 +254,7 @@ impl Rds {
     /// `aws_not_found`, `aws_error` with `DBInstanceAlreadyExists`, `InvalidDBSnapshotState` and others of AWS;
     /// `aws_unknown` when it may have been begun.
     pub async fn restore_instance(&self, restore: &Restore, mark: &Mark) -> Result<Instance> {
-        let security = (!restore.security_groups.is_empty()).then(|| restore.security_groups.clone());
+        let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let call = self
             .change()
             .await?
@@ -208,12 +264,22 @@ impl Rds {
             .set_db_instance_class(restore.class.clone())
             .set_db_parameter_group_name(restore.parameter_group.clone())
             .set_db_subnet_group_name(restore.subnet_group.clone())
-            .set_vpc_security_group_ids(security)
+            .set_vpc_security_group_ids(given(&restore.security_groups))
             .set_multi_az(restore.multi_az)
             .set_enable_iam_database_authentication(restore.iam_auth)
             .set_publicly_accessible(restore.publicly_accessible)
             .set_deletion_protection(restore.deletion_protection)
             .set_ca_certificate_identifier(restore.ca.clone())
+            .set_storage_type(restore.storage_type.clone())
+            .set_iops(restore.iops)
+            .set_storage_throughput(restore.storage_throughput)
+            .set_dedicated_log_volume(restore.dedicated_log_volume)
+            .set_availability_zone(restore.zone.clone())
+            .set_network_type(restore.network_type.clone())
+            .set_auto_minor_version_upgrade(restore.auto_minor)
+            .set_copy_tags_to_snapshot(restore.copy_tags)
+            .set_engine_lifecycle_support(restore.lifecycle_support.clone())
+            .set_enable_cloudwatch_logs_exports(given(&restore.log_exports))
             .set_tags(Some(mark.join(&restore.tags)));
         let sent = call.send().await;
         let call = self.aws.changes("RestoreDBInstanceFromDBSnapshot", &restore.instance);

@@ -144,29 +144,13 @@ fn is_pending(goal: &InstanceGoal, instance: &Instance) -> bool {
 
 /// The first field of a change that does not hold yet.
 fn first_difference(change: &InstanceChange, instance: &Instance, history: &History) -> Option<String> {
-    let storage = i64::from(change.storage_gib.unwrap_or(0));
-    let number = |n: &i32| Value::Int(i64::from(*n));
-    let text = |t: &String| Value::from(t.as_str());
-    let fields: [(&str, Option<Value>, Value); 9] = [
-        ("engine_version", change.engine_version.as_ref().map(text), Value::from(instance.engine_version.as_str())),
-        ("class", change.class.as_ref().map(text), Value::from(instance.class.as_str())),
-        // RDS may round the size up.
-        ("storage_gib", change.storage_gib.as_ref().map(number), Value::Int(instance.storage_gib.min(storage))),
-        ("multi_az", change.multi_az.map(Value::Bool), Value::Bool(instance.multi_az)),
-        ("iam_auth", change.iam_auth.map(Value::Bool), Value::Bool(instance.iam_auth)),
-        ("publicly_accessible", change.publicly_accessible.map(Value::Bool), Value::Bool(instance.publicly_accessible)),
-        ("deletion_protection", change.deletion_protection.map(Value::Bool), Value::Bool(instance.deletion_protection)),
-        (
-            "backup_retention_days",
-            change.backup_retention_days.as_ref().map(number),
-            Value::Int(instance.backup_retention_days),
-        ),
-        ("ca", change.ca.as_ref().map(text), instance.ca.as_deref().into()),
-    ];
-    for (name, wanted, got) in fields {
-        let Some(wanted) = wanted else { continue };
+    let shown = instance.to_map();
+    for (name, wanted) in wanted(change) {
+        let got = shown.get(name).cloned().unwrap_or(Value::Null);
         let accepted = change.in_maintenance_window && instance.pending.get(name) == Some(&wanted);
-        if wanted != got && !accepted {
+        // RDS may round the size up.
+        let is_enough = name == "storage_gib" && got.as_int() > wanted.as_int();
+        if wanted != got && !accepted && !is_enough {
             return differs(name, &plain(&wanted), &plain(&got));
         }
     }
@@ -196,6 +180,42 @@ fn first_difference(change: &InstanceChange, instance: &Instance, history: &Hist
         }
     }
     None
+}
+
+/// The fields of a change that can be compared with what [`Instance::to_map`] shows under the same name.
+fn wanted(change: &InstanceChange) -> Vec<(&'static str, Value)> {
+    let flag = |flag: Option<bool>| flag.map(Value::Bool);
+    let number = |number: Option<i32>| number.map(|number| Value::Int(i64::from(number)));
+    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let exports = change.log_exports.clone().map(|mut exports| {
+        exports.sort();
+        Value::from(exports)
+    });
+    let all = [
+        ("engine_version", text(&change.engine_version)),
+        ("class", text(&change.class)),
+        ("storage_gib", number(change.storage_gib)),
+        ("max_storage_gib", number(change.max_storage_gib)),
+        ("multi_az", flag(change.multi_az)),
+        ("iam_auth", flag(change.iam_auth)),
+        ("publicly_accessible", flag(change.publicly_accessible)),
+        ("deletion_protection", flag(change.deletion_protection)),
+        ("backup_retention_days", number(change.backup_retention_days)),
+        ("backup_window", text(&change.backup_window)),
+        ("maintenance_window", text(&change.maintenance_window)),
+        ("auto_minor", flag(change.auto_minor)),
+        ("copy_tags", flag(change.copy_tags)),
+        ("log_exports", exports),
+        ("monitoring_s", number(change.monitoring_s)),
+        ("monitoring_role", text(&change.monitoring_role)),
+        ("insights", flag(change.insights)),
+        ("insights_key", text(&change.insights_key)),
+        ("insights_days", number(change.insights_days)),
+        ("insights_mode", text(&change.insights_mode)),
+        ("ca", text(&change.ca)),
+        ("id", text(&change.id)),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 fn differs(name: &str, wanted: &str, got: &str) -> Option<String> {

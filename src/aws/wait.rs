@@ -72,7 +72,7 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 
 impl Wait<'_> {
     /// Looks until the probe has a value. Throttled and unanswered questions are looks that saw nothing.
-    async fn watch<T>(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
+    pub(super) async fn watch<T>(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<Seen<T>>) -> Result<T> {
         let jitter = rand::rng().random_range(0.8..1.2);
         let patience = Patience { every: self.every.mul_f64(jitter), deadline: self.deadline };
         let last = Mutex::new(String::new());
@@ -117,7 +117,7 @@ impl Wait<'_> {
 }
 
 /// Turns looks into a [`History`].
-struct Track {
+pub(super) struct Track {
     left: bool,
     ready_since: Option<Instant>,
     grace: Duration,
@@ -125,11 +125,11 @@ struct Track {
 }
 
 impl Track {
-    fn new(grace: Duration) -> Self {
+    pub(super) fn new(grace: Duration) -> Self {
         Self { left: false, ready_since: None, grace, traced: false }
     }
 
-    fn look(&mut self, ready: bool) -> History {
+    pub(super) fn look(&mut self, ready: bool) -> History {
         self.left |= !ready;
         self.ready_since = if ready { self.ready_since.or_else(|| Some(clock::instant())) } else { None };
         let ready_for = self.ready_since.map_or(Duration::ZERO, |since| since.elapsed());

@@ -44,6 +44,9 @@ pub(super) enum Command {
     Rehearse(RehearseArgs),
     /// A local RDS and Secrets Manager over real PostgreSQL servers
     Lab(super::lab::LabArgs),
+    /// Open a fenced server again when the run that closed it ends: started by pgrun itself
+    #[command(hide = true)]
+    Guard,
 }
 
 /// What a run may be given.

@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod guard;
 pub mod lab;
 mod lab_forward;
 pub mod lab_function;
@@ -62,6 +63,7 @@ fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
         Some(Command::Show(show)) => exit::of(ui, list::show(ui, config, &show)),
         Some(Command::Verify(verify)) => exit::of(ui, list::verify(ui, config, &verify)),
         Some(Command::Lab(args)) => exit::of(ui, run_lab(ui, config, &args)),
+        Some(Command::Guard) => exit::of(ui, guard::run()),
         Some(Command::Rehearse(rehearse)) => rehearse::run(ui, config, &rehearse),
     }
 }

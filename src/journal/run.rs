@@ -358,6 +358,12 @@ impl Run {
         &self.inner.id
     }
 
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.inner.folder.path(&self.inner.id)
+    }
+
     /// The texts that the run executes.
     #[must_use]
     pub fn sources(&self) -> &Sources {

@@ -250,7 +250,7 @@ fn passes(error: &Error) -> bool {
 }
 
 /// pgrun's own SQLSTATEs as codes.
-fn own(error: Error) -> Error {
+pub(super) fn own(error: Error) -> Error {
     match error.fact("sqlstate") {
         Some("PR001") => error.with_code(Code::RequireFailed),
         Some("PR002") => error.with_code(Code::Timeout),

@@ -11,6 +11,7 @@ pub mod drain;
 mod facts;
 mod failure;
 pub mod fence;
+pub mod guardian;
 mod harmless;
 pub mod inventory;
 mod lexer;

@@ -93,6 +93,17 @@ pub enum ChannelBinding {
     Require,
 }
 
+impl ChannelBinding {
+    /// libpq's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        }
+    }
+}
+
 /// A server, a database on it, and a role to log in as.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
@@ -295,9 +306,29 @@ impl Target {
             ("sslrootcert", root_cert_there),
             ("connect_timeout", Some(seconds.as_str())),
         ];
-        let pairs: Vec<String> =
-            settings.iter().filter_map(|(key, value)| value.map(|value| conninfo::pair(key, value))).collect();
-        Secret::new(pairs.join(" "))
+        Secret::new(joined(&settings))
+    }
+
+    /// The whole target as a text that [`Target::parse`] reads back. It holds the password, so it is a secret.
+    #[must_use]
+    pub fn text(&self) -> Secret {
+        let port = self.port.to_string();
+        let hostaddr = self.hostaddr.map(|address| address.to_string());
+        let seconds = self.connect_timeout.as_secs().max(1).to_string();
+        let root = self.ssl_root_cert.as_ref().map(|file| file.to_string_lossy().into_owned());
+        let settings = [
+            ("host", Some(self.host.as_str())),
+            ("hostaddr", hostaddr.as_deref()),
+            ("port", Some(port.as_str())),
+            ("dbname", Some(self.database.as_str())),
+            ("user", Some(self.user.as_str())),
+            ("password", self.password.as_ref().map(Secret::expose)),
+            ("sslmode", Some(self.ssl_mode.word())),
+            ("sslrootcert", root.as_deref()),
+            ("connect_timeout", Some(seconds.as_str())),
+            ("channel_binding", Some(self.channel_binding.word())),
+        ];
+        Secret::new(joined(&settings))
     }
 
     /// Both name the same database by the same words.
@@ -319,6 +350,12 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({}, sslmode={})", self.label(), self.ssl_mode.word())
     }
+}
+
+/// Settings as libpq's text, without those that are not there.
+fn joined(settings: &[(&str, Option<&str>)]) -> String {
+    let pairs = settings.iter().filter_map(|(key, value)| value.map(|value| conninfo::pair(key, value)));
+    pairs.collect::<Vec<_>>().join(" ")
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -54,23 +54,6 @@ pub(super) const MODULE: Module = Module {
             run: instance,
         },
         Function {
-            name: "parameter_group",
-            parameters: "version",
-            gives: "text",
-            effect: Effect::Writes,
-            doc: "The name of a parameter group for this version that turns logical replication on, as RDS itself does \
-                  not; it is made unless it is there. `lab::instance` uses the same.",
-            example: "lab::parameter_group(lab::versions().to) // => \"logical-postgres18\"",
-            run: |call| {
-                stage(call)?;
-                let (version, mark) = (call.text(0)?, rds::mark(call)?);
-                let rds = call.host.aws().rds();
-                let doing = format!("making a parameter group for {version}");
-                let name = call.wait(&doing, &[], async { parameter_group(&rds, &version, &mark).await })?;
-                Ok(name.into())
-            },
-        },
-        Function {
             name: "login",
             parameters: "db, options",
             gives: "()",

@@ -5,5 +5,6 @@ mod faults;
 mod life;
 mod log_blocks;
 mod responder;
+mod settings;
 mod versions_of_secrets;
 mod waits;

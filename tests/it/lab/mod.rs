@@ -26,7 +26,7 @@ mod rotation;
 mod secrets;
 mod seeds;
 mod server;
-mod stage;
+pub(crate) mod stage;
 mod tls;
 mod undo;
 mod upgrade;

@@ -46,7 +46,7 @@ pub(super) async fn pair() -> (Version, Version) {
     Catalogue::look(&config()).await.unwrap().pair(None, None).unwrap()
 }
 
-pub(super) fn rds_at(url: &str) -> aws_sdk_rds::Client {
+pub(crate) fn rds_at(url: &str) -> aws_sdk_rds::Client {
     let config = aws_sdk_rds::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-west-1"))

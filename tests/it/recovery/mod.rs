@@ -11,6 +11,7 @@ mod decide;
 mod forger;
 mod forward_and_back;
 mod full_disk;
+mod guardian;
 mod histories;
 mod machine;
 mod parts;
