@@ -21,6 +21,7 @@ mod pg_replication;
 mod pg_window;
 mod rds;
 mod rds_settings;
+mod rds_upgrade;
 mod reads;
 mod secrets;
 pub mod stage;
@@ -52,6 +53,7 @@ pub const MODULES: &[&Module] = &[
     &pg_maintain::MODULE,
     &rds::MODULE,
     &rds_settings::MODULE,
+    &rds_upgrade::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,
     stage::LAB,

@@ -19,6 +19,7 @@ use crate::{
     fail,
     pg::{
         Parts, Record, SslMode, Target, origin,
+        own::Mark,
         publication::{self, Scope},
         slot,
         subscription::{self, NewSubscription},
@@ -93,6 +94,23 @@ pub(super) const MODULE: Module = Module {
                 let name = call.text(1)?;
                 write(call, "dropping a slot", async |session| slot::drop(session, &name, LEAVING).await.map(drop))?;
                 Ok(Dynamic::UNIT)
+            },
+        },
+        Function {
+            name: "drop_slots_of_copy",
+            parameters: "db, marker",
+            gives: "a list of names",
+            effect: Effect::Destroys,
+            doc: "Drops all logical slots of a restored copy, before its upgrade. Refused where the marker M2 is: that is \
+                  the original.",
+            example: "pg::install_own(db); let m = pg::mark(db, \"M2\"); \
+                      try { pg::drop_slots_of_copy(db, m) } catch (e) { e.code } // => \"refused\"",
+            run: |call| {
+                let marker = Mark::from_map(&call.map(1)?)?;
+                let dropped = write(call, "dropping the slots of a copy", async |session| {
+                    slot::drop_all_of_copy(session, &marker.id, LEAVING).await
+                })?;
+                Ok(convert::to_dynamic(&Value::from(dropped)))
             },
         },
         Function {

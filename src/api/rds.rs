@@ -126,41 +126,6 @@ pub(super) const MODULE: Module = Module {
             run: wait_snapshot,
         },
         Function {
-            name: "upgrade_state",
-            parameters: "snapshot, version",
-            gives: "#{ state, value } for a step's check",
-            effect: Effect::Reads,
-            doc: "Whether the snapshot has the version: absent, pending while it is upgraded, or done. A step with this check \
-                  needs a verify clause that waits.",
-            example: "rds::upgrade_state(\"blue-example\", \"99\").state // => \"absent\"",
-            run: |call| {
-                let (id, version) = (call.text(0)?, call.text(1)?);
-                let found = ask(call, &format!("describing snapshot `{id}`"), async |rds| rds.snapshot(&id).await)?;
-                let is_there = found.engine_version == version && found.status == "available";
-                let is_at_work = found.status == "upgrading";
-                let word = match (is_there, is_at_work) {
-                    (true, _) => "done",
-                    (_, true) => "pending",
-                    _ => "absent",
-                };
-                Ok(seen(word, Some(found.to_map())))
-            },
-        },
-        Function {
-            name: "upgrade_snapshot",
-            parameters: "id, version",
-            gives: "the snapshot, a map",
-            effect: Effect::Writes,
-            doc: "Asks RDS to upgrade a snapshot. Wait for it with `rds::wait_snapshot(id, #{ version })`.",
-            example: "try { rds::upgrade_snapshot(\"none\", \"17\") } catch (e) { e.code } // => \"aws_not_found\"",
-            run: |call| {
-                let (id, version) = (call.text(0)?, call.text(1)?);
-                let doing = format!("asking for the upgrade of snapshot `{id}`");
-                let made = change(call, &doing, None, async |rds| rds.upgrade_snapshot(&id, &version).await)?;
-                Ok(convert::map_to_dynamic(&made.to_map()))
-            },
-        },
-        Function {
             name: "delete_snapshot",
             parameters: "id",
             gives: "()",

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use super::{record::record, session::Session, sessions};
+use super::{own, record::record, session::Session, sessions};
 use crate::{
     base::{
         Code, Error, Lsn, Result, Value, clock,
@@ -117,6 +117,27 @@ async fn in_the_way(session: &Session, pid: i64, name: &str, deadline: Duration)
         }
         _ => error.hint("look for old transactions: select * from pg_stat_activity where backend_xid is not null"),
     }
+}
+
+/// Drops all logical slots of a fresh copy, which nobody may read there and which stop its upgrade from 17 on. Gives
+/// their names.
+///
+/// A copy at the same version has the original's `system_identifier`. What tells it from the original is a marker that
+/// was written there when the snapshot was complete.
+///
+/// # Errors
+/// `refused` where the marker `after` is: this is the original. `timeout` naming a process that reads from a slot.
+pub async fn drop_all_of_copy(session: &Session, after: &str, patience: Patience) -> Result<Vec<String>> {
+    if own::has_mark(session, after).await? {
+        return Err(fail!(Code::Refused, "{} has the marker M2: it is no copy", session.target().label())
+            .hint("its slots may be in use; connect to the restored instance"));
+    }
+    let mut dropped = vec![];
+    for slot in all(session).await?.into_iter().filter(|slot| slot.database.is_some()) {
+        drop(session, &slot.name, patience).await?;
+        dropped.push(slot.name);
+    }
+    Ok(dropped)
 }
 
 /// Drops a slot as soon as nobody reads from it; false if there was none.
