@@ -27,11 +27,11 @@ use crate::{
         trial,
     },
     base::{
-        Code, Result, Value, clock,
+        Code, Map, Result, Value, clock,
         poll::{self, Seen},
     },
     fail,
-    journal::{Event, RunFolder, Status, crash, file::History, key_text},
+    journal::{Event, RunFolder, Status, WaiverRecord, crash, file::History, key_text},
     map,
 };
 
@@ -113,6 +113,9 @@ fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> 
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
     }
+    for waiver in &stage.waivers {
+        answers.extend(["--waive".to_owned(), waiver.clone()]);
+    }
     let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()], sets].concat();
     let again = vec!["resume".to_owned(), id.to_owned()];
     Ok(Processes {
@@ -187,6 +190,7 @@ fn run(call: &Call) -> Result<Dynamic> {
     stage.note(map! {
         "steps" => Value::List(steps(&history)),
         "cutover_ms" => window_ms(&history),
+        "waived" => history.state.waivers.iter().map(WaiverRecord::to_map).collect::<Vec<Map>>(),
         "chaos" => map! {
             "kills" => ended.kills, "resumed" => ended.kills, "boundaries" => ended.boundaries,
             "random" => ended.random,

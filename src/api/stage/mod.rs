@@ -69,6 +69,8 @@ pub struct Stage {
     pub from: String,
     /// The engine version that GREEN shall have.
     pub to: String,
+    /// Waivers of findings, as `--waive` takes them.
+    pub waivers: Vec<String>,
     /// How the run is tried.
     pub trial: Trial,
     load: Mutex<Option<Load>>,
@@ -87,6 +89,7 @@ impl Stage {
             schema,
             from,
             to,
+            waivers: vec![],
             trial: Trial::default(),
             load: Mutex::default(),
             facts: Mutex::default(),

@@ -30,4 +30,5 @@ mod stage;
 mod tls;
 mod undo;
 mod upgrade;
+mod waivers;
 mod weather;
