@@ -73,8 +73,11 @@ async fn the_account_is_taken_stock_of() {
     })
     .await
     .unwrap();
+    // Nobody can write by it now, and it can open any fence again.
+    upgrade.client.batch_execute("CREATE ROLE dba LOGIN; GRANT rds_superuser TO dba").await.unwrap();
     let before = world(&upgrade).await;
     let output = upgrade.run(&["target=99"]).exit(75);
+    let output = output.stderr_has("warn  superuser_login  dba: a member of rds_superuser with 0 sessions");
     let output = output.stderr_has("  upgrade_target  99: RDS cannot upgrade ");
     output.stderr_has("  free_storage  blue: ").stderr_has("and a slot may keep 30.0 GiB of WAL");
     assert_eq!(world(&upgrade).await, before);

@@ -12,7 +12,7 @@ use pgrun::{
 use super::fixture;
 
 /// What is planted in a database: the id, what makes it, the object that is named.
-const PLANTED: [(&str, Verdict, &str, &str); 16] = [
+const PLANTED: [(&str, Verdict, &str, &str); 17] = [
     ("replica_identity", Verdict::Stop, "CREATE TABLE \"No \"\"Key\" (i int)", "public.\"No \"\"Key\""),
     (
         "replica_identity_full",
@@ -85,7 +85,8 @@ const PLANTED: [(&str, Verdict, &str, &str); 16] = [
         "UPDATE pg_extension SET extversion = '0.9' WHERE extname = 'plpgsql'",
         "plpgsql",
     ),
-    ("extension_removed", Verdict::Stop, "UPDATE pg_extension SET extname = 'adminpack' WHERE extname = 'plpgsql'", "adminpack"),
+    ("pg_cron", Verdict::Warn, "UPDATE pg_extension SET extname = 'pg_cron' WHERE extname = 'plpgsql'", "pg_cron"),
+    ("extension_removed", Verdict::Stop, "UPDATE pg_extension SET extname = 'adminpack' WHERE extname = 'pg_cron'", "adminpack"),
 ];
 
 fn has(found: &[Finding], id: &str, verdict: Verdict, object: &str) -> bool {
@@ -166,8 +167,14 @@ async fn each_check_of_a_server_names_what_it_finds() {
         let database = side.database("inventory").await;
         let session = database.psql();
         let (slot, role, closed) = (fixture::unique("slot"), fixture::unique("Root"), fixture::unique("closed"));
+        let reserved = fixture::unique("reserved");
         slot::create(&session, &slot, std::time::Duration::from_secs(20)).await.unwrap();
         session.batch(&format!("CREATE ROLE \"{role}\" SUPERUSER LOGIN")).await.unwrap();
+        // Only an upgrade from before 9.6 could have brought such a name.
+        let named = format!(
+            "CREATE ROLE {reserved}; UPDATE pg_authid SET rolname = 'pg_{reserved}' WHERE rolname = '{reserved}'"
+        );
+        session.batch(&named).await.unwrap();
         session.batch(&format!("CREATE DATABASE {closed} ALLOW_CONNECTIONS false")).await.unwrap();
         let none = Wish::default();
         // An application that logs in as pgrun does: no fence stops it.
@@ -179,6 +186,7 @@ async fn each_check_of_a_server_names_what_it_finds() {
             ("foreign_slot", Verdict::Stop, slot.as_str()),
             ("superuser_login", Verdict::Stop, role.as_str()),
             ("closed_database", Verdict::Stop, closed.as_str()),
+            ("role_name", Verdict::Stop, reserved.as_str()),
             ("prepared_transaction", Verdict::Stop, "'it''s'"),
             ("master_login", Verdict::Stop, "lab from 127.0.0.1"),
         ] {
@@ -193,8 +201,12 @@ async fn each_check_of_a_server_names_what_it_finds() {
         slot::drop(&session, &slot, Patience::ms(10, 10_000)).await.unwrap();
         session.batch(&format!("DROP ROLE \"{role}\"")).await.unwrap();
         session.batch(&format!("DROP DATABASE {closed}")).await.unwrap();
+        let back = format!(
+            "UPDATE pg_authid SET rolname = '{reserved}' WHERE rolname = 'pg_{reserved}'; DROP ROLE {reserved}"
+        );
+        session.batch(&back).await.unwrap();
         let clean = of(&session, Part::Server, &none).await;
-        for id in ["foreign_slot", "closed_database", "prepared_transaction"] {
+        for id in ["foreign_slot", "closed_database", "prepared_transaction", "role_name"] {
             assert!(clean.iter().all(|finding| finding.id != id), "{clean:#?}");
         }
     }
