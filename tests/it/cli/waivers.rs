@@ -1,7 +1,7 @@
 //! Findings end a run before it changes anything, unless somebody says why they may stay.
 
 use super::{PAUSED, USAGE};
-use crate::pgrun::Pgrun;
+use crate::pgrun::{Database, Pgrun};
 
 /// Two findings that stop, one that warns, one that only informs. The id `own_check` is this runbook's own.
 const BOOK: &str = r#"let found = step "look" { sleep("1ms"); [
@@ -184,4 +184,31 @@ fn several_inventories_of_one_run() {
     let output = pgrun.pgrun(&["main.rhai", "--run-id", "r", "--waive", "one=known", "--waive", "two=known"]);
     let output = output.exit(0).stderr_lacks("`--waive one=known`: there is no such finding here");
     output.journal(&["waived waive", "waived waive", "finished"]);
+}
+
+/// Of several databases the server is looked at once, and each finding knows its database.
+#[test]
+fn several_databases_of_one_server() {
+    let (one, two) = (Database::alone(), Database::new());
+    one.sql("CREATE UNLOGGED TABLE public.t (i int PRIMARY KEY); CREATE ROLE root SUPERUSER LOGIN");
+    two.sql("CREATE UNLOGGED TABLE public.t (i int PRIMARY KEY)");
+    let book = r#"import "std/inventory" as inventory;
+        let p = params(#{ one: #{ type: "url", help: "one" }, two: #{ type: "url", help: "two" } });
+        let one = pg::connect(#{ url: p.one });
+        let two = pg::connect(#{ url: p.two });
+        let found = step "look" { inventory::findings_of_all([one, two], #{ target: "18" }) };
+        let seen = found.filter(|f| f.id == "unlogged" || f.object == "root");
+        for f in seen { say(`${f.id} ${f.database} ${f.object}`); }
+        inventory::require_none_stops(found.filter(|f| f.id == "unlogged"));"#;
+    let pgrun = Pgrun::of(book);
+    let sets = [format!("one={}", one.url()), format!("two={}", two.url())];
+    let output = pgrun.pgrun(&["main.rhai", "--run-id", "r", "--set", &sets[0], "--set", &sets[1]]).exit(PAUSED);
+    assert_eq!(output.stdout.matches("superuser_login  root\n").count(), 1, "{}", output.stdout);
+    let name = |url: &str| url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
+    for database in [name(&one.url()), name(&two.url())] {
+        assert!(output.stdout.contains(&format!("unlogged {database} public.t\n")), "{}", output.stdout);
+        // The same object in two databases is told apart in the command.
+        let flag = format!("--waive unlogged:{database}:public.t=..");
+        assert!(output.stderr.contains(&flag), "{}", output.stderr);
+    }
 }
