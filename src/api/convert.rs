@@ -4,7 +4,7 @@ use rhai::{Array, Blob, Dynamic, ImmutableString};
 use rust_decimal::Decimal;
 
 use crate::{
-    base::{Code, Lsn, Map, Result, Secret, Value},
+    base::{Code, Finding, Lsn, Map, Result, Secret, Value},
     fail,
 };
 
@@ -78,6 +78,11 @@ pub fn to_dynamic(value: &Value) -> Dynamic {
 /// The script value of a row or another map.
 pub fn map_to_dynamic(map: &Map) -> Dynamic {
     Dynamic::from_map(map.iter().map(|(key, value)| (key.as_str().into(), to_dynamic(value))).collect())
+}
+
+/// Findings as scripts see them.
+pub fn findings(found: &[Finding]) -> Dynamic {
+    found.iter().map(|finding| map_to_dynamic(&finding.to_map())).collect::<Array>().into()
 }
 
 /// The type of a script value, in a script's words.

@@ -11,11 +11,12 @@ use super::{
     bridge::PHASE_LIMIT,
     frame::{Frame, Limit},
     guardian::Guardian,
-    operator::{Answer, Notice, Operator, Question},
+    operator::{Answer, Notice, Operator, Question, Wanted},
     stage::Stage,
     stop::Stop,
     trial::Conditions,
     undo::UndoStack,
+    waivers::Waive,
 };
 use crate::{
     aws::{self, Aws},
@@ -44,6 +45,8 @@ pub struct Parts {
     pub stop: Stop,
     /// Answers given beforehand, by gate.
     pub answers: BTreeMap<String, String>,
+    /// Waivers given beforehand.
+    pub waivers: Vec<Waive>,
     /// `--yes`: plain yes-or-no gates are open.
     pub yes: bool,
     /// Parameters by name, as scripts see them.
@@ -200,16 +203,24 @@ impl Host {
         self.inner.parts.operator.tell(notice);
     }
 
+    /// Waivers given beforehand.
+    #[must_use]
+    pub fn waivers(&self) -> &[Waive] {
+        &self.inner.parts.waivers
+    }
+
     /// Asks the person in charge; an answer given beforehand counts first.
     #[must_use]
     pub fn ask(&self, question: &Question) -> (Answer, &'static str) {
         let given = self.inner.parts.answers.get(&question.gate);
-        match (given, &question.type_name) {
-            (Some(given), Some(name)) if given == name => (Answer::Yes(given.clone()), "--answer"),
-            (Some(given), None) if is_yes(given) => (Answer::Yes(given.clone()), "--answer"),
+        match (given, &question.wanted) {
+            // A yes without a reason is none.
+            (_, Wanted::Reason) => (self.inner.parts.operator.ask(question), "terminal"),
+            (Some(given), Wanted::Word(name)) if given == name => (Answer::Yes(given.clone()), "--answer"),
+            (Some(given), Wanted::Yes | Wanted::Go) if is_yes(given) => (Answer::Yes(given.clone()), "--answer"),
             (Some(given), _) if is_no(given) => (Answer::No, "--answer"),
             (Some(given), _) => (Answer::Unfit(given.clone()), "--answer"),
-            (None, None) if self.inner.parts.yes => (Answer::Yes("yes".into()), "--yes"),
+            (None, Wanted::Yes | Wanted::Go) if self.inner.parts.yes => (Answer::Yes("yes".into()), "--yes"),
             (None, _) => (self.inner.parts.operator.ask(question), "terminal"),
         }
     }

@@ -256,7 +256,7 @@ fn error_text(call: &Call) -> Result<Dynamic> {
     Ok(text.into())
 }
 
-fn major(version: &str) -> Result<i64> {
+pub(super) fn major(version: &str) -> Result<i64> {
     let digits = version.split('.').next().unwrap_or_default();
     digits.parse().map_err(|_| fail!(Code::ValueGuard, "got the version {version:?}, wanted one such as 17.4"))
 }

@@ -31,6 +31,7 @@ mod transaction;
 pub mod trial;
 mod types;
 pub mod undo;
+pub mod waivers;
 pub mod words;
 
 use rhai::Engine;
@@ -38,8 +39,9 @@ use rhai::Engine;
 pub use function::{Call, Effect, Function, Module};
 pub use host::{Host, Parts, Purpose};
 pub use language::absence;
-pub use operator::{Answer, Notice, Operator, Question};
+pub use operator::{Answer, Notice, Operator, Question, Wanted};
 pub use stop::Stop;
+pub use waivers::Waive;
 pub use words::back;
 
 /// Every module that scripts can use.

@@ -80,10 +80,29 @@ pub struct Question {
     pub text: String,
     /// What is shown with it.
     pub shows: Option<Value>,
-    /// The text that has to be typed instead of a plain yes.
-    pub type_name: Option<String>,
+    /// What opens it.
+    pub wanted: Wanted,
+}
+
+/// What opens a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A plain yes.
+    Yes,
+    /// This very text.
+    Word(String),
     /// A pause: anything but no goes on.
-    pub is_pause: bool,
+    Go,
+    /// A yes, then the reason for it.
+    Reason,
+}
+
+impl Wanted {
+    /// What can be given beforehand by `--answer GATE=..`.
+    #[must_use]
+    pub fn answer(&self) -> &str {
+        if let Self::Word(word) = self { word } else { "yes" }
+    }
 }
 
 /// What came back.

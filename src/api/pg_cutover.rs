@@ -6,13 +6,16 @@ use super::{
     convert,
     function::{Call, Effect, Function, Module},
     guardian::Guardian,
+    options::Options,
     pg::{db, look, write, write_all},
 };
 use crate::{
-    base::{Code, Map, Result, Value},
+    base::{Code, Result, Value},
     fail, map,
     pg::{
-        Record, fence, inventory, own,
+        Record, fence,
+        inventory::{self, Part},
+        own,
         roles::{self, Login, NewRole},
     },
 };
@@ -95,15 +98,14 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "inventory",
-            parameters: "db",
-            gives: "a list of #{ id, verdict, object, text, hint }",
+            parameters: "db, [options]",
+            gives: "a list of #{ id, verdict, database, object, text, hint }",
             effect: Effect::Reads,
-            doc: "What stands in the way of an upgrade by logical replication; the verdict is `stop` or `warn`.",
-            example: "pg::inventory(db).filter(|f| f.id == \"prepared_transaction\") // => []",
-            run: |call| {
-                let found = look(call, "taking stock", async |session| inventory::findings(session).await)?;
-                Ok(convert::to_dynamic(&Value::from(found.iter().map(Record::to_map).collect::<Vec<Map>>())))
-            },
+            doc: "What stands in the way of an upgrade by logical replication; the verdict is `stop`, `warn` or `info`. \
+                  Options: `target` (the version to upgrade to), `keep_open` (login roles that are not fenced), `of`: \
+                  `database`, `server`, or `copy` for a copy that is upgraded already; the first two where it is not given.",
+            example: "pg::inventory(db, #{ of: \"server\" }).filter(|f| f.id == \"prepared_transaction\") // => []",
+            run: take_stock,
         },
         Function {
             name: "logins",
@@ -236,6 +238,26 @@ fn close_fence(call: &Call) -> Result<Dynamic> {
         }
         fence::close(session, &run, &exceptions, deadline).await
     })?)
+}
+
+fn take_stock(call: &Call) -> Result<Dynamic> {
+    let options = Options::read(call, 1, &["target", "keep_open", "of"])?;
+    let target = options.text("target")?.map(|version| super::language::major(&version)).transpose()?;
+    let wish = inventory::Wish { target, keep_open: options.texts("keep_open")? };
+    let part = match options.text("of")?.as_deref() {
+        None => None,
+        Some("database") => Some(Part::Database),
+        Some("server") => Some(Part::Server),
+        Some("copy") => Some(Part::Copy),
+        Some(other) => {
+            return Err(fail!(Code::ScriptError, "`inventory`: got `of: {other}`, wanted database, server or copy"));
+        }
+    };
+    let found = look(call, "taking stock", async |session| match part {
+        Some(part) => inventory::findings_of(session, part, &wish).await,
+        None => inventory::findings(session, &wish).await,
+    })?;
+    Ok(convert::findings(&found))
 }
 
 fn make_replication_role(call: &Call) -> Result<Dynamic> {

@@ -40,15 +40,17 @@ pub(super) const MODULE: Module = Module {
     functions: &[
         Function {
             name: "create_publication",
-            parameters: "db, name",
+            parameters: "db, name, [options]",
             gives: "()",
             effect: Effect::Writes,
-            doc: "Publishes all tables and all changes of the database.",
+            doc: "Publishes all tables and all changes of the database. Refuses tables without a usable replica identity \
+                  but those of #{ waived } (a list of names as findings spell them): their UPDATE and DELETE fail at once.",
             example: "pg::create_publication(db, \"example\")",
             run: |call| {
                 let name = call.text(1)?;
+                let waived = Options::read(call, 2, &["waived"])?.texts("waived")?;
                 write(call, "publishing", async |session| {
-                    publication::create(session, &name, Scope::AllTables, false).await
+                    publication::create(session, &name, Scope::AllTables, &waived).await
                 })?;
                 Ok(Dynamic::UNIT)
             },

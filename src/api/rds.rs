@@ -16,7 +16,9 @@ use super::{
     options::Options,
 };
 use crate::{
-    aws::{Bounds, FinalSnapshot, InstanceGoal, Made, Mark, Rds, Resource, Restore, SnapshotGoal, Tags, Wait},
+    aws::{
+        Bounds, FinalSnapshot, InstanceGoal, Made, Mark, Rds, Resource, Restore, SnapshotGoal, Tags, Wait, inventory,
+    },
     base::{
         Code, Map, Result, Value,
         poll::{self, Patience, Seen},
@@ -77,6 +79,23 @@ pub(super) const MODULE: Module = Module {
                     rds.upgrade_target(&instance.engine, &instance.engine_version, &wanted).await
                 })?;
                 Ok(target.version.into())
+            },
+        },
+        Function {
+            name: "inventory",
+            parameters: "instance, [options]",
+            gives: "a list of #{ id, verdict, database, object, text, hint }",
+            effect: Effect::Reads,
+            doc: "What stands in the way of upgrading an instance: state, replicas, free storage. Options: `target` (the \
+                  version, checked against what RDS offers), `wal_bound` (bytes of WAL that a slot may keep).",
+            example: "rds::inventory(\"blue\").filter(|f| f.id == \"instance_replica\") // => []",
+            run: |call| {
+                let id = call.text(0)?;
+                let options = Options::read(call, 1, &["target", "wal_bound"])?;
+                let wal_bound = options.int("wal_bound")?.and_then(|bytes| u64::try_from(bytes).ok());
+                let wish = inventory::Wish { target: options.text("target")?, wal_bound };
+                let doing = format!("taking stock of instance `{id}`");
+                Ok(convert::findings(&ask(call, &doing, async |rds| rds.findings(&id, &wish).await)?))
             },
         },
         Function {

@@ -35,6 +35,19 @@ pub(super) const MODULE: Module = Module {
             },
         },
         Function {
+            name: "inventory",
+            parameters: "names",
+            gives: "a list of #{ id, verdict, database, object, text, hint }",
+            effect: Effect::Reads,
+            doc: "Rotations that are pending or due: they would change a password, or bring the old host back, while two \
+                  servers share a secret.",
+            example: "secrets::inventory([]) // => []",
+            run: |call| {
+                let names = call.texts(0)?;
+                Ok(convert::findings(&ask(call, "looking for rotations", async |s| s.findings(&names).await)?))
+            },
+        },
+        Function {
             name: "fields",
             parameters: "name",
             gives: "a map such as #{ username, host, port, dbname }",

@@ -72,12 +72,14 @@ struct Inner {
     clients: OnceCell<Clients>,
 }
 
-/// One client of each service for questions and one for changes; they differ in what may be tried again.
+/// One client of each service for questions and one for changes, which differ in what may be tried again; CloudWatch is
+/// only asked.
 struct Clients {
     region: String,
     endpoint: Option<String>,
     rds_ask: aws_sdk_rds::Client,
     rds_change: aws_sdk_rds::Client,
+    metrics: aws_sdk_cloudwatch::Client,
     secrets_ask: aws_sdk_secretsmanager::Client,
     secrets_change: aws_sdk_secretsmanager::Client,
 }
@@ -141,6 +143,10 @@ impl Aws {
         secret
     }
 
+    pub(super) async fn metrics(&self) -> Result<&aws_sdk_cloudwatch::Client> {
+        Ok(&self.clients().await?.metrics)
+    }
+
     pub(super) async fn secrets_ask(&self) -> Result<&aws_sdk_secretsmanager::Client> {
         Ok(&self.clients().await?.secrets_ask)
     }
@@ -195,6 +201,9 @@ impl Aws {
             endpoint: config.endpoint_url().map(str::to_owned),
             rds_ask: aws_sdk_rds::Client::from_conf(rds(&config).build()),
             rds_change: aws_sdk_rds::Client::from_conf(rds(&config).retry_classifier(OnlyWhenCertain).build()),
+            metrics: aws_sdk_cloudwatch::Client::from_conf(
+                aws_sdk_cloudwatch::config::Builder::from(&config).retry_partition(retry_partition()).build(),
+            ),
             secrets_ask: aws_sdk_secretsmanager::Client::from_conf(secrets(&config).build()),
             secrets_change: aws_sdk_secretsmanager::Client::from_conf(
                 secrets(&config).retry_classifier(OnlyWhenCertain).build(),

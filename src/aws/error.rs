@@ -44,6 +44,11 @@ impl Call<'_> {
         Self { service: "secretsmanager", ..self }
     }
 
+    /// The same call, of CloudWatch.
+    pub(super) fn of_metrics(self) -> Self {
+        Self { service: "monitoring", ..self }
+    }
+
     /// The error of pgrun that says what happened to this call.
     pub(super) fn failed<E>(&self, error: &SdkError<E>) -> Error
     where

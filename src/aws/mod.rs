@@ -1,4 +1,5 @@
-//! RDS and Secrets Manager through the AWS SDK, with pgrun's own waits. No Rhai, and no SDK type in a public signature.
+//! RDS, Secrets Manager and CloudWatch through the AWS SDK, with pgrun's own waits. No Rhai, and no type of the SDK in
+//! a public signature.
 //!
 //! [`Aws`] is a lazy handle; [`Rds`] and [`Secrets`] carry the methods, which are spread over the files by subject.
 //! Calls that only ask are repeated until they are answered. Calls that change something are repeated only where AWS
@@ -9,9 +10,11 @@ mod client;
 mod error;
 mod events;
 mod instance;
+pub mod inventory;
 mod likeness;
 mod log_line;
 mod logs;
+mod metrics;
 mod parameters;
 mod redo;
 mod rename;

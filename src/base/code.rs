@@ -97,6 +97,7 @@ codes! {
     JournalMismatch "journal_mismatch" Refused "The script asks for something else than the journal holds." "Run the script as it was, or start a new run.";
     JournalWrite "journal_write" Failed "The journal could not be written, so nothing more may be done." "Make space or repair the disk, then resume the run.";
     NeedsAnswer "needs_answer" Paused "A person has to answer before the run goes on." "Run the command shown.";
+    NeedsWaiver "needs_waiver" Paused "Findings stop the run before it changes anything." "Mend them and resume, or say with `--waive` why they may stay.";
     StepUnknown "step_unknown" Paused "A step was begun and its outcome is not known." "Look at the target, then decide.";
     UndoFailed "undo_failed" Paused "An undo clause failed: a person has to look." "Mend the cause and go on, or undo it by hand and say so with `--decide`.";
     Cancelled "cancelled" Stopped "A signal stopped the run between two actions." "Resume the run.";

@@ -68,6 +68,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "RUN")]
     pub(super) continues: Option<String>,
     #[command(flatten)]
+    pub(super) waive: WaiveArgs,
+    #[command(flatten)]
     pub(super) gates: GateArgs,
 }
 
@@ -85,6 +87,14 @@ pub(super) struct GateArgs {
     pub(super) non_interactive: bool,
 }
 
+/// Which findings may stay.
+#[derive(Args, Clone, Default)]
+pub(super) struct WaiveArgs {
+    /// Let a finding stay that would stop the run: all of its id, or with ID:OBJECT one only
+    #[arg(long, value_name = "ID=REASON")]
+    pub(super) waive: Vec<String>,
+}
+
 #[derive(Args)]
 pub(super) struct ResumeArgs {
     /// The run's id, a part of it, or `last`
@@ -97,6 +107,8 @@ pub(super) struct ResumeArgs {
     /// Go on with the runbook as its files are now, if that replays over the journal
     #[arg(long)]
     pub(super) adopt: bool,
+    #[command(flatten)]
+    pub(super) waive: WaiveArgs,
     #[command(flatten)]
     pub(super) gates: GateArgs,
 }
@@ -207,6 +219,8 @@ pub(super) struct RehearseArgs {
     /// Let the lab fail as AWS does on a bad day: a JSON file with a list of faults, or a seed
     #[arg(long, value_name = "FILE|SEED")]
     pub(super) faults: Option<String>,
+    #[command(flatten)]
+    pub(super) waive: WaiveArgs,
     #[command(flatten, next_help_heading = "The lab")]
     pub(super) lab: super::lab_setup::LabSetup,
     /// The last phase of the runbook to rehearse; all of them where it is not given

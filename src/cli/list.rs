@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{args, command_in, ui::Ui};
 use crate::{
-    base::{Config, Result, prose, span},
+    base::{Config, Result, Value, prose, span},
     journal::{Fault, RunFolder, RunState, Status, StepState, key_text},
 };
 
@@ -56,9 +56,10 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
                 |(key, step)| json!({ "key": key, "state": step.state.name(), "attempt": step.attempt, "ms": step.ms }),
             )
             .collect();
+        let waivers: Vec<Json> = state.waivers.iter().map(|waiver| Value::Map(waiver.to_map()).to_json()).collect();
         ui.print_json(&json!({
             "schema": 1, "run": id, "runbook": runbook, "state": state_word, "waiting": waiting, "steps": steps,
-            "head": state.head,
+            "waivers": waivers, "head": state.head,
         }));
         return Ok(());
     }
@@ -69,6 +70,20 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
         if let StepState::Failed(fault) | StepState::UndoFailed(_, fault) = &step.state {
             let _ = writeln!(out, "              {}", fault.message);
         }
+    }
+    if !state.waivers.is_empty() {
+        out.push_str("\nwaived:\n");
+    }
+    for record in &state.waivers {
+        let waiver = &record.waiver;
+        let (found, person) = (&waiver.found, &record.person);
+        let place = if found.database.is_empty() { String::new() } else { format!(" in {}", found.database) };
+        let _ = writeln!(out, "  {}  {}{place}: {}", found.id, found.object, found.text);
+        let _ = writeln!(
+            out,
+            "      {} ({}@{}, {}, {})",
+            waiver.reason, person.user, person.host, record.at, record.through
+        );
     }
     let _ = writeln!(out, "\nhead {}", state.head);
     if let Some(text) = waiting.get("command").and_then(Json::as_str) {
@@ -108,7 +123,7 @@ fn waiting(state: &RunState) -> Json {
     }
     let open = state.gates.iter().find(|(_, gate)| gate.answer.is_none());
     let stopped = state.stopped.as_ref();
-    let waits = |fault: &&Fault| ["needs_answer", "step_unknown"].contains(&fault.code.as_str());
+    let waits = |fault: &&Fault| ["needs_answer", "needs_waiver", "step_unknown"].contains(&fault.code.as_str());
     let hinted = stopped.filter(waits).and_then(|fault| command_in(fault.hint.as_deref()?));
     let text = open.map(|(_, gate)| gate.text.clone()).or_else(|| stopped.map(|fault| fault.message.clone()));
     let command = hinted.unwrap_or_else(|| state.command(None));

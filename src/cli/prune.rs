@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{args, exit, has_terminal, ui::Ui};
 use crate::{
-    api::{Answer, Operator, Question, Stop},
+    api::{Answer, Operator, Question, Stop, Wanted},
     base::{Code, Config, Result, prose, span},
     fail,
     journal::{OldRun, Removal, RunFolder, Survey, lock::Swept},
@@ -76,8 +76,7 @@ impl Pruning<'_> {
             gate: "prune".into(),
             text: format!("Remove {} for good?", self.sum()),
             shows: None,
-            type_name: None,
-            is_pause: false,
+            wanted: Wanted::Yes,
         })
     }
 

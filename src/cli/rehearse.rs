@@ -102,6 +102,7 @@ struct Rehearsal {
 
 fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u32) -> Result<Rehearsal> {
     let script = rehearsal_of(&args.file)?;
+    runbook::require_waivers(ui, config, &args.file, &args.waive)?;
     let day = args.faults.as_deref().map(|given| bad_day(given, number)).transpose()?;
     if let Some(day) = &day {
         ui.remark(&format!("{} of the lab while the run works", prose::count(day.len(), "fault")));
@@ -146,6 +147,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         operator: Arc::new(operator),
         stop: stop.clone(),
         answers: BTreeMap::new(),
+        waivers: vec![],
         yes: false,
         aws: aws::Settings {
             region: Some(lab.region().to_owned()),
@@ -248,6 +250,7 @@ fn stage(lab: &Lab, folder: &Path, args: &RehearseArgs, schema: String, versions
     let program = std::env::current_exe().map_err(|error| fail!(Code::Internal, "where pgrun is: {error}"))?;
     let runbook = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
     let mut stage = Stage::new(program, runbook, schema, versions);
+    stage.waivers.clone_from(&args.waive.waive);
     let home = folder.join("home").to_string_lossy().into_owned();
     let pairs = [
         ("PGRUN_HOME", home.as_str()),
@@ -311,7 +314,7 @@ impl Rehearsal {
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
             "application_outage_ms": fact("application_outage_ms"), "laps": fact("laps"), "cutover_ms": fact("cutover_ms"), "steps": steps,
-            "verified": fact("verified"), "chaos": fact("chaos"), "calls": self.calls,
+            "verified": fact("verified"), "waived": fact("waived"), "chaos": fact("chaos"), "calls": self.calls,
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
         })
@@ -345,6 +348,11 @@ impl Rehearsal {
         }
         if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
             let _ = writeln!(out, "  cutover window       {ms} ms");
+        }
+        for waiver in self.facts.get("waived").and_then(Value::as_list).unwrap_or_default() {
+            let text = |name: &str| waiver.as_map().and_then(|map| map.get(name)).and_then(Value::as_text);
+            let text = |name: &str| text(name).unwrap_or_default();
+            let _ = writeln!(out, "  waived               {}  {}: {}", text("id"), text("object"), text("reason"));
         }
         for (name, value) in map("verified") {
             let shown = match &value {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{args, command_in, exit, has_terminal, signal, ui::Ui};
 use crate::{
-    api::Stop,
+    api::{self, Stop, Waive},
     base::{Code, Config, Error, Result, prose},
     engine::{
         self, Begin, Decisions, Diagnosis, Outcome, Resume, Settings, Undo, check as checking,
@@ -30,14 +30,16 @@ pub(super) fn run(ui: &Ui, config: &Config, file: &Path, args: &args::RunArgs) -
         return exit::of(ui, Err(error));
     }
     let begin = Begin { values, id: args.run_id.clone(), continues: args.continues.clone() };
-    with_settings(ui, config, &args.gates, |settings| run::start(settings, file, begin))
+    with_settings(ui, config, &args.gates, &args.waive, |settings| run::start(settings, file, begin))
 }
 
 /// `pgrun resume RUN`
 pub(super) fn resume(ui: &Ui, config: &Config, args: &args::ResumeArgs) -> u8 {
     let read = || Ok(Resume { values: values(&args.set)?, decisions: decisions(&args.decide)?, adopt: args.adopt });
     match { read }() {
-        Ok(resume) => with_settings(ui, config, &args.gates, |settings| run::resume(settings, &args.run, &resume)),
+        Ok(resume) => {
+            with_settings(ui, config, &args.gates, &args.waive, |settings| run::resume(settings, &args.run, &resume))
+        }
         Err(error) => exit::of(ui, Err(error)),
     }
 }
@@ -55,7 +57,8 @@ pub(super) fn undo(ui: &Ui, config: &Config, args: &args::UndoArgs) -> u8 {
             exit::DONE
         }
         Ok((false, undo)) => {
-            with_settings(ui, config, &args.gates, |settings| engine::undo(settings, &args.run, &undo))
+            let none = args::WaiveArgs::default();
+            with_settings(ui, config, &args.gates, &none, |settings| engine::undo(settings, &args.run, &undo))
         }
         Err(error) => exit::of(ui, Err(error)),
     }
@@ -67,7 +70,8 @@ pub(super) fn abandon(ui: &Ui, config: &Config, args: &args::AbandonArgs) -> u8 
         return exit::of(ui, Err(fail!(Code::Usage, "giving a run up needs its reason: --why \"..\"")));
     }
     let gates = args::GateArgs { answer: vec![], yes: false, non_interactive: true };
-    with_settings(ui, config, &gates, |settings| Ok(run::abandon(settings, &args.run, &args.why)?))
+    let none = args::WaiveArgs::default();
+    with_settings(ui, config, &gates, &none, |settings| Ok(run::abandon(settings, &args.run, &args.why)?))
 }
 
 fn values(sets: &[String]) -> Result<Values> {
@@ -112,10 +116,12 @@ fn with_settings(
     ui: &Ui,
     config: &Config,
     gates: &args::GateArgs,
+    waive: &args::WaiveArgs,
     work: impl FnOnce(&Settings) -> Result<Outcome, Refusal> + Send,
 ) -> u8 {
-    let answers = match answers(&gates.answer) {
-        Ok(answers) => answers,
+    let read = || Ok((answers(&gates.answer)?, waivers(waive)?));
+    let (answers, waivers) = match { read }() {
+        Ok(read) => read,
         Err(error) => return exit::of(ui, Err(error)),
     };
     let runtime = match runtime() {
@@ -132,6 +138,7 @@ fn with_settings(
         operator: Arc::new(ui.clone()),
         stop: stop.clone(),
         answers,
+        waivers,
         yes: gates.yes,
         aws: crate::aws::Settings::default(),
         stage: None,
@@ -186,7 +193,7 @@ fn conclude(ui: &Ui, stop: &Stop, outcome: &Outcome) -> u8 {
     }
     let command = match failure.error.code() {
         Code::NeedsAnswer => failure.error.hint_text().map(str::to_owned),
-        Code::StepUnknown | Code::UndoFailed if outcome.status != Status::Undoing => {
+        Code::NeedsWaiver | Code::StepUnknown | Code::UndoFailed if outcome.status != Status::Undoing => {
             failure.error.hint_text().and_then(command_in)
         }
         _ => None,
@@ -229,6 +236,22 @@ pub(super) fn check(ui: &Ui, config: &Config, args: &args::CheckArgs) -> u8 {
     if count == 0 { exit::DONE } else { exit::USAGE }
 }
 
+/// The waivers that were given.
+pub(super) fn waivers(given: &args::WaiveArgs) -> Result<Vec<Waive>> {
+    given.waive.iter().map(|text| Waive::parse(text)).collect()
+}
+
+/// A waiver that can fit nothing is a mistake, found before anything is begun.
+pub(super) fn require_waivers(ui: &Ui, config: &Config, file: &Path, given: &args::WaiveArgs) -> Result<()> {
+    let given = waivers(given)?;
+    if given.is_empty() {
+        return Ok(());
+    }
+    let loaded = load_all(ui, config, &[file.to_owned()])?;
+    let ids = loaded.into_iter().flat_map(|loaded| loaded.finding_ids).collect();
+    api::waivers::require_known(&given, &ids)
+}
+
 fn load_all(ui: &Ui, config: &Config, files: &[std::path::PathBuf]) -> Result<Vec<checking::Loaded>> {
     let runtime = runtime()?;
     let settings = Settings {
@@ -238,6 +261,7 @@ fn load_all(ui: &Ui, config: &Config, files: &[std::path::PathBuf]) -> Result<Ve
         operator: Arc::new(ui.clone()),
         stop: Stop::default(),
         answers: BTreeMap::new(),
+        waivers: vec![],
         yes: false,
         aws: crate::aws::Settings::default(),
         stage: None,

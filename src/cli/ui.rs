@@ -11,7 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
-    api::{Answer, Notice, Operator, Question, Stop},
+    api::{Answer, Notice, Operator, Question, Stop, Wanted, waivers},
     base::{Redactor, Value, clock, prose, span},
     engine::Diagnosis,
     journal::{How, Status},
@@ -240,6 +240,18 @@ impl Ui {
     }
 }
 
+impl Ui {
+    fn read_reason(&self) -> Answer {
+        loop {
+            match self.read_answer("why: ").as_deref().map(waivers::reason) {
+                None => return Answer::Nobody,
+                Some(Some(reason)) => return Answer::Yes(reason),
+                Some(None) => self.remark("a waiver needs its reason, in words"),
+            }
+        }
+    }
+}
+
 impl Operator for Ui {
     fn tell(&self, notice: Notice) {
         match notice {
@@ -284,6 +296,9 @@ impl Operator for Ui {
 
     fn ask(&self, question: &Question) -> Answer {
         let _turn = self.inner.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if question.wanted == Wanted::Reason && !self.interactive {
+            return Answer::Nobody;
+        }
         self.clear_line();
         self.headings(usize::MAX);
         let style = bold(AnsiColor::Yellow);
@@ -294,21 +309,23 @@ impl Operator for Ui {
         if !self.interactive {
             return Answer::Nobody;
         }
-        let prompt = match (&question.type_name, question.is_pause) {
-            (Some(name), _) => format!("type {name} to go on: "),
-            (None, true) => "press Enter to go on, n to stop: ".into(),
-            (None, false) => "yes or no: ".into(),
+        let prompt = match &question.wanted {
+            Wanted::Word(name) => format!("type {name} to go on: "),
+            Wanted::Go => "press Enter to go on, n to stop: ".into(),
+            Wanted::Yes => "yes or no: ".into(),
+            Wanted::Reason => "y to waive it, N to stop: ".into(),
         };
         loop {
             let Some(line) = self.read_answer(&prompt) else { return Answer::Nobody };
             let text = line.trim();
-            match (&question.type_name, text.to_ascii_lowercase().as_str()) {
-                (Some(name), _) if text == name => return Answer::Yes(text.to_owned()),
-                (_, "n" | "no") => return Answer::No,
-                (None, "y" | "yes") => return Answer::Yes("yes".into()),
-                (None, "") if question.is_pause => return Answer::Yes("go".into()),
-                (Some(name), _) => self.remark(&format!("got {text:?}, wanted {name} or no")),
-                (None, _) => self.remark(&format!("got {text:?}, wanted yes or no")),
+            match (&question.wanted, text.to_ascii_lowercase().as_str()) {
+                (Wanted::Word(name), _) if text == name => return Answer::Yes(text.to_owned()),
+                (_, "n" | "no") | (Wanted::Reason, "") => return Answer::No,
+                (Wanted::Reason, "y" | "yes") => return self.read_reason(),
+                (Wanted::Yes | Wanted::Go, "y" | "yes") => return Answer::Yes("yes".into()),
+                (Wanted::Go, "") => return Answer::Yes("go".into()),
+                (Wanted::Word(name), _) => self.remark(&format!("got {text:?}, wanted {name} or no")),
+                _ => self.remark(&format!("got {text:?}, wanted yes or no")),
             }
         }
     }

@@ -1,6 +1,10 @@
 //! `pgrun check`: everything that can be known about a runbook without running it. `run` calls the same code first.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use rhai::{AST, Engine, Position};
 
@@ -31,6 +35,8 @@ pub struct Loaded {
     pub findings: Vec<Finding>,
     /// The `//!` lines at its top.
     pub summary: String,
+    /// The ids of findings that its texts make themselves: they can be waived.
+    pub finding_ids: BTreeSet<String>,
 }
 
 /// One thing that is wrong.
@@ -174,7 +180,8 @@ impl Check {
         let summary = self.files.get(&main).map_or_else(String::new, |file| summary(file.ast.doc()));
         let mut findings = self.findings;
         findings.sort_by(|a, b| (&a.source, a.line, a.column).cmp(&(&b.source, b.line, b.column)));
-        Loaded { main, sources: self.sources, declaration, findings, summary }
+        let finding_ids = self.files.values().flat_map(|file| file.scan.finding_ids.iter().cloned()).collect();
+        Loaded { main, sources: self.sources, declaration, findings, summary, finding_ids }
     }
 
     fn read_declaration(&mut self, main: &str) -> Declaration {

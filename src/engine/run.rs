@@ -15,7 +15,7 @@ use super::{
     params::{Given, Values},
 };
 use crate::{
-    api::{Host, Notice, Operator, Parts, Purpose, Stop, back, bridge, stage::Stage},
+    api::{Host, Notice, Operator, Parts, Purpose, Stop, Waive, back, bridge, stage::Stage, waivers},
     base::{Code, Config, Error, Kind, Redactor, Result, prose},
     fail,
     journal::{
@@ -42,6 +42,8 @@ pub struct Settings {
     pub stop: Stop,
     /// Answers given beforehand, by gate.
     pub answers: BTreeMap<String, String>,
+    /// Waivers of findings, given beforehand.
+    pub waivers: Vec<Waive>,
     /// `--yes`.
     pub yes: bool,
     /// Where AWS is; by the SDK's own rules where nothing is said.
@@ -82,6 +84,7 @@ pub struct Begin {
 pub fn start(settings: &Settings, path: &Path, begin: Begin) -> Result<Outcome, Refusal> {
     let loaded = check::load(path, &settings.checking_host())?;
     refuse_findings(&loaded)?;
+    waivers::require_known(&settings.waivers, &loaded.finding_ids)?;
     let given = begin.values.check(&loaded.declaration, &settings.redactor)?;
     let new = NewRun {
         id: begin.id,
@@ -146,6 +149,7 @@ pub fn resume(settings: &Settings, name: &str, resume: &Resume) -> Result<Outcom
         }
         (taken.loaded, taken.given)
     };
+    waivers::require_known(&settings.waivers, &loaded.finding_ids)?;
     run.resume()?;
     if resume.adopt {
         run.adopt(&loaded.sources)?;
@@ -272,6 +276,7 @@ impl Settings {
             operator: self.operator.clone(),
             stop: self.stop.clone(),
             answers: self.answers.clone(),
+            waivers: self.waivers.clone(),
             yes: self.yes,
             params,
             config: self.config.clone(),

@@ -14,6 +14,8 @@ pub(super) struct Scan {
     pub(super) calls: Vec<Call>,
     pub(super) outer_assignments: Vec<(String, String, Position)>,
     pub(super) stray_breaks: Vec<Position>,
+    /// The ids of findings that the script makes itself, where they are plain texts.
+    pub(super) finding_ids: BTreeSet<String>,
     /// Names that the script gives to variables, parameters and modules.
     pub(super) names: Vec<(String, Position)>,
     /// The closures that are undo clauses.
@@ -34,7 +36,7 @@ pub(super) struct Declaration {
     pub(super) at: Position,
 }
 
-/// A `step`, `phase`, `poll`, `confirm`, `pause` or `parallel`.
+/// A `step`, `phase`, `poll`, `confirm`, `pause`, `parallel` or `waive`.
 pub(super) struct Word {
     pub(super) kind: String,
     /// The name of a step, phase or poll, the gate of the others, where it is a plain text.
@@ -146,6 +148,9 @@ fn visit(found: &mut Scan, path: &[ASTNode], node: &ASTNode, function: Option<&s
                 let block = literal_text(&step.inputs[0]).unwrap_or_default();
                 found.outer_assignments.push((name, block, assignment.1.lhs.position()));
             }
+        }
+        ASTNode::Expr(map @ Expr::Map(..)) if option(map, "verdict").is_some() => {
+            found.finding_ids.extend(option(map, "id").and_then(literal_text));
         }
         ASTNode::Stmt(Stmt::BreakLoop(_, _, at)) if breaks_out(path) => found.stray_breaks.push(*at),
         _ => {}

@@ -9,7 +9,7 @@ use super::{
     run::{Decisions, Outcome, Refusal, Settings, Taken, conclude, decided, follow, on_script_thread, outcome},
 };
 use crate::{
-    api::{Answer, Host, Notice, Purpose, Question, back},
+    api::{Answer, Host, Notice, Purpose, Question, Wanted, back},
     base::{
         Code, Error, Result,
         prose::{self, shell_word},
@@ -83,7 +83,7 @@ fn agree(host: &Host, run: &Run, plan: &back::Plan, undo: &Undo) -> Result<()> {
         host.tell(Notice::Warned(list("no undo clause, what they did stays:".into(), &plan.staying)));
     }
     let text = format!("Undo the run {}?", run.id());
-    let question = Question { gate: "undo".into(), text, shows: None, type_name: None, is_pause: false };
+    let question = Question { gate: "undo".into(), text, shows: None, wanted: Wanted::Yes };
     match host.ask(&question) {
         (Answer::Yes(_), _) => Ok(()),
         (Answer::No, _) => Err(fail!(Code::Declined, "the answer was no: nothing was undone")),

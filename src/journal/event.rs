@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
-use crate::base::{Code, Error};
+use crate::base::{Code, Error, Finding, Verdict};
 
 /// The identity of a step or phase: the enclosing phases, then its name; a step in a loop ends in `name [key]`.
 pub type Key = Vec<String>;
@@ -90,6 +90,20 @@ pub enum Event {
         through: String,
         /// Who answered, and from where.
         person: Person,
+    },
+    /// Findings that would stop the run were waived.
+    Waived {
+        /// Each with its reason.
+        waivers: Vec<Waiver>,
+        /// How the reason came: `terminal` or `--waive`.
+        through: String,
+        /// Who gave it, and from where.
+        person: Person,
+    },
+    /// Findings that warn were shown.
+    Shown {
+        /// All of them.
+        findings: Vec<Found>,
     },
     /// A fact worth keeping, for example that a torn line was cut off.
     Noted {
@@ -193,6 +207,8 @@ impl Event {
             Self::UndoFailed { .. } => "undo_failed",
             Self::Asked { .. } => "asked",
             Self::Answered { .. } => "answered",
+            Self::Waived { .. } => "waived",
+            Self::Shown { .. } => "shown",
             Self::Noted { .. } => "noted",
             Self::Stopped { .. } => "stopped",
             Self::Finished => "finished",
@@ -202,6 +218,45 @@ impl Event {
             Self::UndoFinished => "undo_finished",
             Self::Adopted { .. } => "adopted",
         }
+    }
+}
+
+/// A finding of an inventory, as far as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The check.
+    pub id: String,
+    /// The database; empty for what is about the whole server or account.
+    pub database: String,
+    /// What it is about.
+    pub object: String,
+    /// What it means.
+    pub text: String,
+}
+
+/// A finding that may stay, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    /// The finding.
+    #[serde(flatten)]
+    pub found: Found,
+    /// Why, in the person's words.
+    pub reason: String,
+}
+
+impl From<&Finding> for Found {
+    fn from(finding: &Finding) -> Self {
+        let (id, database) = (finding.id.clone(), finding.database.clone());
+        Self { id, database, object: finding.object.clone(), text: finding.text.clone() }
+    }
+}
+
+impl Found {
+    /// The finding that was waived: one that stops.
+    #[must_use]
+    pub fn to_finding(&self) -> Finding {
+        let Self { id, database, object, text } = self.clone();
+        Finding { id, verdict: Verdict::Stop, database, object, text, hint: String::new() }
     }
 }
 

@@ -22,9 +22,9 @@ pub mod run;
 pub mod sources;
 pub mod state;
 
-pub use event::{Decision, Event, Fault, How, Key, key_text};
+pub use event::{Decision, Event, Fault, Found, How, Key, Waiver, key_text};
 pub use file::{Journal, JournalFile};
 pub use prune::{OldRun, Removal, Survey};
 pub use record::Record;
 pub use run::{Run, RunFolder, Wish};
-pub use state::{Gate, Means, PhaseState, RunState, Status, StepRecord, StepState, branch, is_branch};
+pub use state::{Gate, Means, PhaseState, RunState, Status, StepRecord, StepState, WaiverRecord, branch, is_branch};

@@ -4,9 +4,9 @@
 use serde_json::Value as Json;
 
 use super::{
-    event::{Decision, Event, Fault, How, key_text},
+    event::{Decision, Event, Fault, How, Key, Waiver, key_text},
     record::Record,
-    state::{Means, PhaseRecord, PhaseState, RunState, Status, StepRecord, StepState, is_branch},
+    state::{Means, PhaseRecord, PhaseState, RunState, Status, StepRecord, StepState, WaiverRecord, is_branch},
 };
 use crate::{
     base::{Code, Result},
@@ -82,8 +82,21 @@ impl RunState {
             }
             Event::Resumed(_) => {
                 self.status = Status::Running;
-                self.stopped = None;
+                if self.stopped.take().is_some_and(|fault| fault.code == Code::NeedsWaiver.name()) {
+                    self.look_again();
+                }
             }
+            Event::Waived { waivers, through, person } => {
+                let record = |waiver: &Waiver| WaiverRecord {
+                    waiver: waiver.clone(),
+                    through: through.clone(),
+                    person: person.clone(),
+                    at: record.at.clone(),
+                    seq: record.seq,
+                };
+                self.waivers.extend(waivers.iter().map(record));
+            }
+            Event::Shown { findings } => self.shown.extend_from_slice(findings),
             Event::Claimed { target } => self.claims.push(target.clone()),
             Event::Noted { .. } => {}
             Event::Asked { gate, text, shown } => {
@@ -178,7 +191,38 @@ impl RunState {
         for gate in self.gates.values_mut().filter(|gate| gate.answered > since) {
             gate.answer = None;
         }
+        self.waivers.retain(|record| record.seq < since);
         Ok(())
+    }
+
+    /// Findings stopped the run, and somebody may have mended them: what was only looked at since the last change is
+    /// looked at again. A phase that ended well is entered again if nothing in it changed anything.
+    fn look_again(&mut self) {
+        let changed = self.steps.values().filter(|step| step.may_have_changed());
+        let last = changed.map(|step| step.since).max().unwrap_or(0);
+        let is_stale = |step: &StepRecord| match step.state {
+            StepState::Done { how: How::Looked, .. } => step.since > last,
+            ref state => *state == StepState::Void,
+        };
+        let only_looks = |phase: &Key| {
+            let mut below = self.steps.iter().filter(|(key, _)| key.starts_with(phase));
+            below.all(|(_, step)| is_stale(step))
+        };
+        let left = self.phases.iter().filter(|(_, phase)| phase.state == PhaseState::Left);
+        let (again, kept): (Vec<Key>, Vec<Key>) = left.map(|(key, _)| key.clone()).partition(only_looks);
+        for (key, step) in &mut self.steps {
+            if is_stale(step) && !kept.iter().any(|phase| key.starts_with(phase)) {
+                step.state = StepState::Void;
+            }
+        }
+        for key in again.iter().filter(|key| !kept.iter().any(|phase| key.starts_with(phase))) {
+            if let Some(phase) = self.phases.get_mut(key) {
+                phase.state = PhaseState::Void;
+            }
+        }
+        for gate in self.gates.values_mut().filter(|gate| gate.answered > last) {
+            gate.answer = None;
+        }
     }
 
     fn decide(&mut self, record: &Record, decision: &Decision) -> Result<(), String> {

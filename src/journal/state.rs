@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::event::{Fault, How, Key, RunStarted, key_text};
+use super::event::{Fault, Found, How, Key, Person, RunStarted, Waiver, key_text};
 use crate::{
-    base::{Code, Result, prose},
-    fail,
+    base::{Code, Finding, Map, Result, prose},
+    fail, map,
 };
 
 /// Everything a history says, after any number of events.
@@ -32,6 +32,10 @@ pub struct RunState {
     pub phases: BTreeMap<Key, PhaseRecord>,
     /// Gates by name.
     pub gates: BTreeMap<String, Gate>,
+    /// Findings that were waived.
+    pub waivers: Vec<WaiverRecord>,
+    /// Findings that warn, as they were shown.
+    pub shown: Vec<Found>,
     /// Targets that the run has claimed.
     pub claims: Vec<String>,
     /// The hash of the last line.
@@ -223,6 +227,34 @@ pub struct Gate {
     pub answered: u64,
 }
 
+/// A waiver, with who gave it and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaiverRecord {
+    /// What is waived, and why.
+    pub waiver: Waiver,
+    /// `terminal` or `--waive`.
+    pub through: String,
+    /// Who gave it.
+    pub person: Person,
+    /// Wall clock, RFC 3339 in UTC.
+    pub at: String,
+    /// The record of it.
+    pub seq: u64,
+}
+
+impl WaiverRecord {
+    /// The waiver for scripts, reports and programs.
+    #[must_use]
+    pub fn to_map(&self) -> Map {
+        let Found { id, database, object, text } = &self.waiver.found;
+        map! {
+            "id" => id.as_str(), "database" => database.as_str(), "object" => object.as_str(), "text" => text.as_str(),
+            "reason" => self.waiver.reason.as_str(), "who" => format!("{}@{}", self.person.user, self.person.host),
+            "through" => self.through.as_str(), "at" => self.at.as_str(),
+        }
+    }
+}
+
 /// The part of a key that a branch of `parallel` adds.
 #[must_use]
 pub fn branch(number: usize) -> String {
@@ -240,6 +272,13 @@ pub fn is_branch(key: &[String]) -> bool {
 }
 
 impl RunState {
+    /// The waiver of a finding, if there is one.
+    #[must_use]
+    pub fn waiver(&self, finding: &Finding) -> Option<&WaiverRecord> {
+        let is_it = |found: &Found| finding.is_same(&found.id, &found.database, &found.object);
+        self.waivers.iter().find(|record| is_it(&record.waiver.found))
+    }
+
     /// A step's record, if it counts.
     #[must_use]
     pub fn step(&self, key: &[String]) -> Option<&StepRecord> {

@@ -55,18 +55,17 @@ pub enum Scope<'a> {
 /// Makes a publication of all changes.
 ///
 /// From that moment the server refuses UPDATE and DELETE on published tables without a usable replica identity: in
-/// production, at once. So such tables are looked for first, and are an error unless `waive_identity`.
+/// production, at once. So such tables are looked for first, and are an error but for those
+/// in `waived`, named as findings name them.
 ///
 /// # Errors
 /// `foreign` if it exists; `require_failed` naming the tables.
-pub async fn create(session: &Session, name: &str, scope: Scope<'_>, waive_identity: bool) -> Result<()> {
+pub async fn create(session: &Session, name: &str, scope: Scope<'_>, waived: &[String]) -> Result<()> {
     let publication = ident(name)?;
     if state(session, name).await?.is_some() {
         return Err(fail!(Code::Foreign, "the publication `{name}` exists on {}", session.target().label()));
     }
-    if !waive_identity {
-        require_identities(session, scope).await?;
-    }
+    require_identities(session, scope, waived).await?;
     let of = match scope {
         Scope::AllTables => "FOR ALL TABLES".to_owned(),
         Scope::Tables([]) => return Err(fail!(Code::Usage, "the publication `{name}` would publish nothing")),
@@ -80,8 +79,13 @@ fn names(tables: &[Table]) -> Result<String> {
     Ok(names.join(", "))
 }
 
-async fn require_identities(session: &Session, scope: Scope<'_>) -> Result<()> {
+async fn require_identities(session: &Session, scope: Scope<'_>, waived: &[String]) -> Result<()> {
     let mut without = without_identity(session).await?;
+    if !waived.is_empty() {
+        let spelled = spelled(session, &without).await?;
+        let mut names = spelled.iter();
+        without.retain(|_| names.next().is_none_or(|name| !waived.contains(name)));
+    }
     if let Scope::Tables(wanted) = scope {
         without.retain(|table| wanted.contains(table));
     }
@@ -92,6 +96,15 @@ async fn require_identities(session: &Session, scope: Scope<'_>) -> Result<()> {
     let number = count(labels.len(), "table");
     Err(fail!(Code::RequireFailed, "UPDATE and DELETE would fail at once on {number}: {}", ticked_list(&labels, 10))
         .hint("add a primary key, or ALTER TABLE .. REPLICA IDENTITY USING INDEX, or FULL"))
+}
+
+/// The names of tables as SQL spells them, in the same order: quoted where PostgreSQL would quote.
+pub(super) async fn spelled(session: &Session, tables: &[Table]) -> Result<Vec<String>> {
+    const SPELLED: &str = "SELECT format('%I.%I', t.schema, t.name) FROM unnest($1::text[], $2::text[]) \
+         WITH ORDINALITY t(schema, name, at) ORDER BY at";
+    let (schemas, names): (Vec<String>, Vec<String>) =
+        tables.iter().map(|table| (table.schema.clone(), table.name.clone())).unzip();
+    session.texts(SPELLED, &[schemas.into(), names.into()]).await
 }
 
 /// Tables whose changed rows a subscriber could not find: no primary key under REPLICA IDENTITY DEFAULT, NOTHING, or an

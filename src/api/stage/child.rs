@@ -27,11 +27,11 @@ use crate::{
         trial,
     },
     base::{
-        Code, Result, Value, clock,
+        Code, Map, Result, Value, clock,
         poll::{self, Seen},
     },
     fail,
-    journal::{Event, RunFolder, Status, crash, file::History, key_text},
+    journal::{Event, RunFolder, Status, WaiverRecord, crash, file::History, key_text},
     map,
 };
 
@@ -128,6 +128,9 @@ fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> 
     let mut answers = vec!["--non-interactive".to_owned()];
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
+    }
+    for waiver in &stage.waivers {
+        answers.extend(["--waive".to_owned(), waiver.clone()]);
     }
     let mut first = vec![runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()];
     if let Some(before) = options.text("continues")? {
@@ -233,6 +236,7 @@ fn told(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>, took: Durat
     stage.note(map! {
         "steps" => Value::List(steps(&history)),
         "cutover_ms" => window_ms(&history),
+        "waived" => history.state.waivers.iter().map(WaiverRecord::to_map).collect::<Vec<Map>>(),
         "chaos" => map! {
             "kills" => kills, "resumed" => kills,
             "boundaries" => before("boundaries").unwrap_or(0) + ended.boundaries,

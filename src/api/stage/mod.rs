@@ -74,6 +74,8 @@ pub struct Stage {
     pub from: String,
     /// The engine version that GREEN shall have.
     pub to: String,
+    /// Waivers of findings, as `--waive` takes them.
+    pub waivers: Vec<String>,
     /// How the run is tried.
     pub trial: Trial,
     loads: Mutex<BTreeMap<String, Load>>,
@@ -92,6 +94,7 @@ impl Stage {
             schema,
             from,
             to,
+            waivers: vec![],
             trial: Trial::default(),
             loads: Mutex::default(),
             facts: Mutex::default(),

@@ -8,7 +8,7 @@ use crate::{
         bridge, convert,
         frame::Frame,
         host::Host,
-        operator::{Answer, Question},
+        operator::{Answer, Question, Wanted},
     },
     base::{Code, Result, Value, prose::shell_word},
     fail,
@@ -30,19 +30,28 @@ fn gate(host: &Host, context: &mut EvalContext, inputs: &Inputs, is_pause: bool)
     let known: &[&str] = if is_pause { &["gate", "shows"] } else { &["gate", "type_name", "shows"] };
     let options = inputs.options(context, known)?;
     let frame = Frame::of(Some(context.tag()));
-    if frame.in_step() {
-        return Err(fail!(Code::StepRule, "a gate cannot stand inside a step: `{text}`").into());
-    }
-    if frame.never_asks() {
-        return Err(fail!(Code::StepRule, "a gate cannot stand in a phase that never asks: `{text}`")
-            .hint("ask before the phase begins")
-            .into());
-    }
+    may_ask(&frame, "a gate", &text)?;
     let shows = options.raw("shows").map(|shows| convert::to_value(shows, "what the gate shows")).transpose()?;
     let gate = options.text("gate")?.unwrap_or_else(|| text.clone());
     host.meet(&vec![format!("gate {gate}")])?;
-    let question = Question { gate, text, shows, type_name: options.text("type_name")?, is_pause };
-    open(host, &frame, &question, inputs)
+    let wanted = match options.text("type_name")? {
+        Some(name) => Wanted::Word(name),
+        None if is_pause => Wanted::Go,
+        None => Wanted::Yes,
+    };
+    open(host, &frame, &Question { gate, text, shows, wanted }, inputs)
+}
+
+/// Where a person may be asked.
+pub(super) fn may_ask(frame: &Frame, what: &str, text: &str) -> Result<()> {
+    if frame.in_step() {
+        return Err(fail!(Code::StepRule, "{what} cannot stand inside a step: `{text}`"));
+    }
+    if frame.never_asks() {
+        return Err(fail!(Code::StepRule, "{what} cannot stand in a phase that never asks: `{text}`")
+            .hint("ask before the phase begins"));
+    }
+    Ok(())
 }
 
 fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Result<Dynamic, Trouble> {
@@ -88,14 +97,14 @@ fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Res
                 .into())
         }
         Answer::Unfit(given) => {
-            let wanted = format!("{gate}={}", question.type_name.as_deref().unwrap_or("yes"));
+            let wanted = format!("{gate}={}", question.wanted.answer());
             Err(fail!(Code::NeedsAnswer, "got `--answer {gate}={given}`, wanted `--answer {wanted}`")
                 .hint(command(Some(&shell_word(&wanted))))
                 .into())
         }
         Answer::Nobody if host.stop().is_asked() => Err(host.stop().error().into()),
         Answer::Nobody => {
-            let value = question.type_name.as_deref().unwrap_or("yes");
+            let value = question.wanted.answer();
             Err(fail!(Code::NeedsAnswer, "the gate `{gate}` waits for a person: {}", question.text)
                 .hint(command(Some(&shell_word(&format!("{gate}={value}")))))
                 .into())

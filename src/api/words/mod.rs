@@ -1,4 +1,5 @@
-//! The words of the language: `step phase confirm pause poll parallel`. Here stand their grammar and what they share.
+//! The words of the language: `step phase confirm pause poll parallel waive`. Here stand their grammar and what they
+//! share.
 //!
 //! They are custom syntax: a block runs in place and sees the script's variables. Two traps of Rhai shape this folder:
 //! a variable pushed before a block makes the block read the *wrong* variable, silently, so values are only handed to
@@ -12,6 +13,7 @@ mod phase;
 mod poll;
 mod seen;
 mod step;
+mod waive;
 
 use rhai::{Array, Dynamic, Engine, EvalContext, Expression, ImmutableString, LexError, ParseError, Position};
 
@@ -54,10 +56,11 @@ const WORDS: &[Word] = &[
     Word { name: "poll", before: &[WITH], has_body: true, after: &[], run: poll::run },
     Word { name: "confirm", before: &[WITH], has_body: false, after: &[], run: gate::confirm },
     Word { name: "pause", before: &[WITH], has_body: false, after: &[], run: gate::pause },
+    Word { name: "waive", before: &[], has_body: false, after: &[], run: waive::waive },
 ];
 
 /// Words that no function or variable may bear.
-pub const RESERVED: [&str; 6] = ["step", "phase", "confirm", "pause", "poll", "parallel"];
+pub const RESERVED: [&str; 7] = ["step", "phase", "confirm", "pause", "poll", "parallel", "waive"];
 
 /// Teaches the engine all words.
 pub fn register(engine: &mut Engine, host: &Host) {

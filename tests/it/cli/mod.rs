@@ -5,6 +5,7 @@ mod outputs;
 mod parameters;
 mod prune;
 mod terminal;
+mod waivers;
 
 use crate::pgrun::Pgrun;
 

@@ -71,7 +71,7 @@ fn json_of_runs_show_and_check() {
     assert!(run["since"].as_str().unwrap().ends_with('Z'), "{run}");
     let shown = pgrun.pgrun(&["show", "r", "--json"]).exit(0).json();
     let keys: Vec<&String> = shown.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["schema", "run", "runbook", "state", "waiting", "steps", "head"]);
+    assert_eq!(keys, ["schema", "run", "runbook", "state", "waiting", "steps", "waivers", "head"]);
     assert_eq!(shown["waiting"]["command"], "pgrun resume r");
     assert_eq!((&shown["waiting"]["gate"], &shown["waiting"]["text"]), (&serde_json::Value::Null, &"no".into()));
     let steps = &shown["steps"];

@@ -30,4 +30,5 @@ pub(crate) mod stage;
 mod tls;
 mod undo;
 mod upgrade;
+mod waivers;
 mod weather;

@@ -19,9 +19,9 @@ const STEPS: [&str; 8] = [
 ];
 
 /// What an undo has to bring back: name by name, with the definition's digest or the state.
-type World = BTreeMap<String, String>;
+pub(super) type World = BTreeMap<String, String>;
 
-async fn world(upgrade: &Upgrade) -> World {
+pub(super) async fn world(upgrade: &Upgrade) -> World {
     let (stage, session) = (&upgrade.stage, &upgrade.session);
     let mut world = World::new();
     for object in schema::fingerprint(session).await.unwrap() {

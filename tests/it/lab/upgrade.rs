@@ -3,7 +3,7 @@
 use pgrun::pg::{Session, Settings, Target};
 
 use super::stage::{PASSWORD, Stage, connect, logical_group, pair, url};
-use crate::pgrun::{Output, Pgrun};
+use crate::pgrun::{Output, Pgrun, Running};
 
 const RUNBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/bluegreen.rhai");
 
@@ -35,7 +35,8 @@ impl Upgrade {
             .env("AWS_ACCESS_KEY_ID", "lab")
             .env("AWS_SECRET_ACCESS_KEY", "lab");
         let upgrade = Self {
-            client: connect(&url).await,
+            // Not taken for an application that logs in as the master.
+            client: connect(&format!("{url}?application_name=pgrun/test")).await,
             session: Session::new(place.clone(), Settings::of_run("test")),
             from: from.to_string(),
             to: to.to_string(),
@@ -81,6 +82,10 @@ impl Upgrade {
         let mut running = self.pgrun.start_with(&arguments, &[("PGRUN_CRASH", crash)]);
         running.expect_death();
         running.finish();
+    }
+
+    pub(super) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+        self.pgrun.start_with(arguments, variables)
     }
 
     pub(super) fn pgrun(&self, arguments: &[&str]) -> Output {

@@ -214,7 +214,7 @@ fn blocks_see_this() {
 /// Words name nothing else, and the message says so.
 #[test]
 fn words_are_reserved() {
-    for word in ["step", "phase", "confirm", "pause", "poll", "parallel"] {
+    for word in ["step", "phase", "confirm", "pause", "poll", "parallel", "waive"] {
         let naming = [
             format!("let {word} = 1;"),
             format!("const {word} = 1;"),

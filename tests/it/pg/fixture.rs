@@ -93,6 +93,11 @@ impl Side {
         self.server.superuser().1
     }
 
+    /// A connection of the superuser that does not say whose it is.
+    pub(super) async fn nameless(&self, database: &str) -> tokio_postgres::Client {
+        self.server.connect(database).await.unwrap()
+    }
+
     /// Everything that the server has logged so far.
     pub(super) fn log(&self) -> String {
         let folder = self.server.folder().join("log/error");
@@ -130,8 +135,19 @@ impl Database {
     }
 }
 
+/// The versions there are.
+pub(super) async fn catalogue() -> Catalogue {
+    Catalogue::look(&Config::from_env().unwrap()).await.unwrap()
+}
+
+/// A session of the superuser with a server of the test's own.
+pub(super) fn session_of(server: &Server, database: &str) -> Session {
+    let target = Target::parse(&server.url(database)).unwrap();
+    Session::new(target, Settings::of_run("psql").searching(&["public", "pg_catalog"]))
+}
+
 async fn start() -> Pair {
-    let catalogue = Catalogue::look(&Config::from_env().unwrap()).await.unwrap();
+    let catalogue = catalogue().await;
     let (from, to) = catalogue.pair(None, None).unwrap();
     let scratch = Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap();
     let folder = scratch.path().to_owned();

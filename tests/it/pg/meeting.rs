@@ -77,7 +77,7 @@ async fn copy_and_stream_meet() {
     let blue = session(&server);
     blue.batch("CREATE TABLE public.t (id bigserial PRIMARY KEY, v text)").await.unwrap();
     own::install(&blue).await.unwrap();
-    publication::create(&blue, "p", Scope::AllTables, false).await.unwrap();
+    publication::create(&blue, "p", Scope::AllTables, &[]).await.unwrap();
     slot::create(&blue, "forward", Duration::from_secs(20)).await.unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));

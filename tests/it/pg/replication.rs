@@ -36,7 +36,7 @@ impl Stream {
         for session in [&publisher, &subscriber] {
             session.batch(TABLE).await.unwrap();
         }
-        publication::create(&publisher, "all \"tables\"", Scope::AllTables, false).await.unwrap();
+        publication::create(&publisher, "all \"tables\"", Scope::AllTables, &[]).await.unwrap();
         let slot = fixture::unique("slot");
         slot::create(&publisher, &slot, Duration::from_secs(60)).await.unwrap();
         Self { from, to, publisher, subscriber, slot }
@@ -297,7 +297,7 @@ async fn tables_without_identity_stop_a_publication() {
         CREATE TABLE public.by_index (i int NOT NULL UNIQUE); ALTER TABLE public.by_index REPLICA IDENTITY USING INDEX by_index_i_key; \
         CREATE UNLOGGED TABLE public.unlogged (i int); CREATE TABLE public.parent (i int) PARTITION BY RANGE (i); \
         CREATE TABLE public.leaf PARTITION OF public.parent DEFAULT").await.unwrap();
-    let error = publication::create(&session, "p", Scope::AllTables, false).await.unwrap_err();
+    let error = publication::create(&session, "p", Scope::AllTables, &[]).await.unwrap_err();
     assert_eq!(
         error.message(),
         "UPDATE and DELETE would fail at once on 3 tables: `public.leaf`, `public.no Key` and `public.nothing`"
@@ -305,12 +305,17 @@ async fn tables_without_identity_stop_a_publication() {
     assert!(publication::state(&session, "p").await.unwrap().is_none());
     session.batch("DROP INDEX IF EXISTS nope").await.unwrap();
     let named = [Table { schema: "public".into(), name: "good".into() }];
-    publication::create(&session, "p", Scope::Tables(&named), false).await.unwrap();
+    publication::create(&session, "p", Scope::Tables(&named), &[]).await.unwrap();
     publication::add(&session, "p", &[Table { schema: "public".into(), name: "full_row".into() }]).await.unwrap();
     assert_eq!(publication::tables(&session, &["p".into()]).await.unwrap().len(), 2);
     let state = publication::state(&session, "p").await.unwrap().unwrap();
     assert_eq!((state.all_tables, state.publishes.len()), (false, 4));
-    publication::create(&session, "waived", Scope::AllTables, true).await.unwrap();
+    // A waiver is of the tables that it names, as the inventory spells them.
+    let waived = ["public.leaf", "public.\"no Key\""].map(str::to_owned);
+    let error = publication::create(&session, "waived", Scope::AllTables, &waived).await.unwrap_err();
+    assert_eq!(error.message(), "UPDATE and DELETE would fail at once on 1 table: `public.nothing`");
+    let all = [waived.to_vec(), vec!["public.nothing".to_owned()]].concat();
+    publication::create(&session, "waived", Scope::AllTables, &all).await.unwrap();
 }
 
 /// A slot waits for old transactions: at the deadline they are named, and nothing is left behind.

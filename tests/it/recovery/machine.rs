@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pgrun::journal::{
-    Decision, Event, Fault, How, Key, Means, Record, RunState, StepState,
+    Decision, Event, Fault, How, Key, Means, PhaseState, Record, RunState, StepState,
     event::{Person, RunStarted},
     record::FIRST_PREV,
 };
@@ -224,6 +224,46 @@ enum Seen {
     Done,
     Caught,
     Undoing,
+}
+
+/// Findings stopped the run: what was looked at since the last change is looked at again, and nothing else. A phase in
+/// which something was changed stays as it was left.
+#[test]
+fn a_run_that_findings_stopped_looks_again() {
+    let error = Fault { code: "needs_waiver".into(), ..fault(false) };
+    let stops = Event::Stopped { state: "paused".into(), error };
+    let looked = |key| [(1, key, 0, done(How::Looked))];
+    let changed = |key| [(1, key, 1, Event::Intent), (1, key, 1, done(How::Ran))];
+    let phase = |name, steps: &[_]| [&[(1, name, 0, Event::Entered)], steps, &[(1, name, 0, Event::Left)]].concat();
+    let history = [
+        looked("old").to_vec(),
+        phase("mixed", &[&changed("mixed/a")[..], &looked("mixed/b")].concat()),
+        phase("pure", &looked("pure/c")),
+        vec![(1, "open", 0, Event::Entered)],
+        looked("open/d").to_vec(),
+    ]
+    .concat();
+    let resumed_from =
+        |stop: Event| play(&[history.clone(), vec![(1, "", 0, stop), (2, "", 0, resumed())]].concat()).unwrap();
+    let kept = |state: &RunState| -> Vec<String> {
+        let counts = state.order.iter().filter(|key| state.step(key).is_some());
+        counts.map(|key| key.last().unwrap().clone()).collect()
+    };
+    let state = resumed_from(stops.clone());
+    assert_eq!(kept(&state), ["old", "a", "b"]);
+    let at = |state: &RunState, phase: &str| state.phase(&[phase.to_owned()]).unwrap();
+    assert_eq!(at(&state, "mixed"), PhaseState::Left);
+    assert_eq!((at(&state, "pure"), at(&state, "open")), (PhaseState::Void, PhaseState::Entered));
+    legal(
+        &[
+            history.clone(),
+            vec![(1, "", 0, stops), (2, "", 0, resumed()), (2, "pure", 0, Event::Entered)],
+            vec![(2, "pure/c", 0, done(How::Looked)), (2, "open", 0, Event::Entered)],
+            vec![(2, "open/d", 0, done(How::Looked))],
+        ]
+        .concat(),
+    );
+    assert_eq!(kept(&resumed_from(stopped())), ["old", "a", "b", "c", "d"], "any other stop forgets nothing");
 }
 
 /// Every history of one phase with one step, up to six events deep: the rules that protect the world hold in each of

@@ -54,7 +54,7 @@ impl Stage {
             );
             session.batch(&sql).await.unwrap();
             // In life the copy brings it along.
-            publication::create(session, PUBLICATION, Scope::AllTables, false).await.unwrap();
+            publication::create(session, PUBLICATION, Scope::AllTables, &[]).await.unwrap();
         }
         let (forward_slot, back_slot) = (fixture::unique("forward"), fixture::unique("back"));
         slot::create(&from, &forward_slot, LONG).await.unwrap();
