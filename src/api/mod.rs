@@ -9,6 +9,7 @@ mod db;
 pub mod frame;
 pub mod function;
 mod guardian;
+mod hook;
 pub mod host;
 mod language;
 pub mod operator;
@@ -18,6 +19,7 @@ mod pg_compare;
 mod pg_cutover;
 mod pg_replication;
 mod pg_window;
+mod pgbouncer;
 mod rds;
 mod rds_settings;
 mod reads;
@@ -42,11 +44,13 @@ pub use words::back;
 /// Every module that scripts can use.
 pub const MODULES: &[&Module] = &[
     &language::MODULE,
+    &hook::MODULE,
     &pg::MODULE,
     &pg_replication::MODULE,
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
     &pg_window::MODULE,
+    &pgbouncer::MODULE,
     &rds::MODULE,
     &rds_settings::MODULE,
     &secrets::MODULE,

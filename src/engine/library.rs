@@ -21,6 +21,7 @@ pub const STDLIB: &[(&str, u32, &str)] = &[
     ("applications", 1, include_str!("../../stdlib/applications.rhai")),
     ("fence", 1, include_str!("../../stdlib/fence.rhai")),
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
+    ("redirect", 1, include_str!("../../stdlib/redirect.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
 ];

@@ -19,6 +19,7 @@ pub mod meeting;
 pub mod origin;
 pub mod own;
 mod param;
+pub mod pooler;
 pub mod publication;
 pub mod record;
 pub mod roles;

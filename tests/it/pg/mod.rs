@@ -12,6 +12,7 @@ mod fixture;
 mod inventory;
 mod meeting;
 mod own;
+mod pooler;
 mod replication;
 mod roles;
 mod schema;
