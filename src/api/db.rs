@@ -40,7 +40,7 @@ struct Opened {
 }
 
 /// What `pg::connect` was given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Options {
     url: Option<Secret>,
     instance: Option<String>,
@@ -89,8 +89,22 @@ impl Db {
         if let Some(url) = &options.url {
             call.host.redactor().learn(url);
         }
-        let inner = Inner { host: call.host.clone(), options, opened: OnceCell::new(), turn: Arc::default() };
-        Ok(Self(Arc::new(inner), Standing::Open))
+        Ok(Self::new(call.host.clone(), options))
+    }
+
+    /// Another database of the same server, by the same login; this handle if it is its own.
+    pub(super) fn in_database(&self, name: &str) -> Self {
+        let (host, options) = (&self.0.host, &self.0.options);
+        if options.texts.get("database").and_then(Value::as_text) == Some(name) {
+            return self.clone();
+        }
+        let mut options = options.clone();
+        options.texts.insert("database".into(), name.into());
+        Self::new(host.clone(), options)
+    }
+
+    fn new(host: Host, options: Options) -> Self {
+        Self(Arc::new(Inner { host, options, opened: OnceCell::new(), turn: Arc::default() }), Standing::Open)
     }
 
     /// The session, opened or not. Looks instance and secret up when it is first called.

@@ -47,11 +47,12 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "table",
-            parameters: "rows",
+            parameters: "rows, [columns]",
             gives: "()",
             effect: Effect::Pure,
-            doc: "Writes a list of maps (or of lists) as a table to standard output.",
-            example: "table([#{ role: \"app\", sessions: 3 }])",
+            doc: "Writes a list of maps (or of lists) as a table to standard output. `columns` names the entries to show \
+                  and their order.",
+            example: "table([#{ role: \"app\", sessions: 3 }], [\"role\", \"sessions\"])",
             run: table,
         },
         Function {
@@ -208,8 +209,9 @@ fn say(call: &Call) -> Result<Dynamic> {
 fn table(call: &Call) -> Result<Dynamic> {
     let rows = call.list(0)?;
     let mut lines: Vec<Vec<String>> = vec![];
-    let mut columns: Vec<String> = vec![];
-    for row in &rows {
+    let mut columns = call.texts(1)?;
+    let given = columns.len();
+    for row in rows.iter().filter(|_| given == 0) {
         for key in row.as_map().into_iter().flat_map(base::Map::keys) {
             if !columns.contains(key) {
                 columns.push(key.clone());

@@ -17,6 +17,7 @@ mod options;
 mod pg;
 mod pg_compare;
 mod pg_cutover;
+mod pg_maintain;
 mod pg_replication;
 mod pg_window;
 mod pgbouncer;
@@ -26,6 +27,7 @@ mod reads;
 mod secrets;
 pub mod stage;
 pub mod stop;
+mod streams;
 mod transaction;
 pub mod trial;
 mod types;
@@ -50,6 +52,7 @@ pub const MODULES: &[&Module] = &[
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
     &pg_window::MODULE,
+    &pg_maintain::MODULE,
     &pgbouncer::MODULE,
     &rds::MODULE,
     &rds_settings::MODULE,

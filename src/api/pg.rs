@@ -10,9 +10,9 @@ use super::{
     reads, transaction,
 };
 use crate::{
-    base::{Code, Map, Result},
+    base::{Code, Map, Result, Value},
     fail,
-    pg::{Record, Session},
+    pg::{Record, Session, databases},
 };
 
 /// The module.
@@ -152,6 +152,28 @@ pub(super) const MODULE: Module = Module {
                 Ok(Dynamic::from(lsn))
             },
         },
+        Function {
+            name: "in_database",
+            parameters: "db, name",
+            gives: "a session",
+            effect: Effect::Pure,
+            doc: "Another database of the same server, by the same login. The session's own database is the session itself.",
+            example: "let other = pg::connect(#{ host: \"127.0.0.1\", user: \"app\", database: \"a\" }).in_database(\"b\");",
+            run: |call| Ok(Dynamic::from(db(call, 0)?.in_database(&call.text(1)?))),
+        },
+        Function {
+            name: "databases",
+            parameters: "db",
+            gives: "a list of #{ name, oid }",
+            effect: Effect::Reads,
+            doc: "The databases of the server that may hold somebody's data: no templates, none that takes no \
+                  connections, not RDS's own. The session's own comes first.",
+            example: "db.databases().len() > 0 // => true",
+            run: |call| {
+                let all = look(call, "listing databases", async |session| databases::all(session).await)?;
+                Ok(convert::to_dynamic(&Value::from(all.iter().map(Record::to_map).collect::<Vec<Map>>())))
+            },
+        },
     ],
 };
 
@@ -229,7 +251,8 @@ pub(super) fn write_all<T>(
     dbs: &[&Db],
     work: impl AsyncFnOnce(&[&Session]) -> Result<T>,
 ) -> Result<T> {
-    let labels: Vec<String> = dbs.iter().map(|db| db.label()).collect();
+    let mut labels: Vec<String> = dbs.iter().map(|db| db.label()).collect();
+    labels.dedup();
     let doing = format!("{doing} on {}", labels.join(" and "));
     let claims: Vec<String> = call.host.wait(&call.frame, &doing, async {
         let mut claims = vec![];

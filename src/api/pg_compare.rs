@@ -1,17 +1,28 @@
 //! `pg::`: what two databases do not have in common.
 
+use std::time::Duration;
+
 use rhai::Dynamic;
 
 use super::{
     convert,
     function::{Call, Effect, Function, Module},
+    operator::Notice,
+    options::Options,
     pg::look_all,
 };
 use crate::{
-    base::{Map, Result},
-    map,
-    pg::{Record, Session, schema, sequences, verify},
+    base::{Code, Map, Result},
+    fail, map,
+    pg::{Record, Session, schema, sequences, verify::pair},
 };
+
+/// Two cores of a small instance; each connection keeps one busy.
+const CONNECTIONS: usize = 2;
+/// More rows than a person looks at before the cause is clear.
+const KEYS: usize = 20;
+/// Longer than any comparison that somebody waits for.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -28,13 +39,18 @@ pub(super) const MODULE: Module = Module {
             run: compare_sequences,
         },
         Function {
-            name: "compare_tables",
-            parameters: "there, here",
-            gives: "#{ tables, rows, different }",
+            name: "compare_data",
+            parameters: "there, here, [options]",
+            gives: "#{ tables, rows, different, unsettled, next }",
             effect: Effect::Reads,
-            doc: "Compares the rows of every table by number and check sum.",
-            example: "pg::compare_tables(db, db).different // => []",
-            run: compare_tables,
+            doc: "Compares the rows of every table by number and check sum, and names the first rows that differ, by \
+                  their keys. Exact where nothing changes; while changes flow, give `slot`, the one on the first side: \
+                  what differs is looked at again when the other side has everything. Options: `tables` (names such \
+                  as shop.orders), `sample` (one row in so many), `rows_per_second`, `connections` (2), `keys` (20 \
+                  rows named for a table), `deadline` (24h), and for a comparison in parts `slice`, a duration, and \
+                  `after`, the `next` of the part before; `next` is () at the end.",
+            example: "pg::compare_data(db, db, #{ sample: 10, connections: 1 }).different // => []",
+            run: compare_data,
         },
         Function {
             name: "compare_catalogs",
@@ -65,14 +81,41 @@ fn compare_sequences(call: &Call) -> Result<Dynamic> {
     Ok(convert::map_to_dynamic(&map! { "sequences" => number, "different" => different }))
 }
 
-fn compare_tables(call: &Call) -> Result<Dynamic> {
-    let (there, here) = look_all(call, "comparing tables", async |there, here| {
-        Ok((verify::tables(there).await?, verify::tables(here).await?))
-    })?;
-    let different: Vec<Map> = verify::compare(&there, &here).iter().map(Record::to_map).collect();
-    let tables = i64::try_from(there.len()).unwrap_or(i64::MAX);
-    let rows: i64 = there.iter().map(|table| table.rows).sum();
-    Ok(convert::map_to_dynamic(&map! { "tables" => tables, "rows" => rows, "different" => different }))
+fn compare_data(call: &Call) -> Result<Dynamic> {
+    let options = data_options(call)?;
+    let host = call.host.clone();
+    let what = "the comparison".to_owned();
+    let tell = |seen: &str| host.tell(Notice::Waiting { what: what.clone(), seen: seen.to_owned() });
+    let report = look_all(call, "comparing rows", async |there, here| pair::pair(there, here, &options, &tell).await)?;
+    Ok(convert::map_to_dynamic(&report.to_map()))
+}
+
+fn data_options(call: &Call) -> Result<pair::Options> {
+    let known = ["tables", "sample", "rows_per_second", "connections", "keys", "deadline", "slice", "slot", "after"];
+    let given = Options::read(call, 2, &known)?;
+    let positive = |key: &str| -> Result<Option<i64>> {
+        match given.int(key)? {
+            Some(number) if number < 1 => {
+                Err(fail!(Code::ScriptError, "`compare_data`: got {key} {number}, wanted at least 1"))
+            }
+            number => Ok(number),
+        }
+    };
+    let small = |key: &str, otherwise: usize| -> Result<usize> {
+        Ok(positive(key)?.map_or(otherwise, |number| usize::try_from(number).unwrap_or(usize::MAX)))
+    };
+    let after = given.map("after")?;
+    Ok(pair::Options {
+        tables: given.texts("tables")?,
+        one_in: positive("sample")?.unwrap_or(1),
+        rows_per_second: positive("rows_per_second")?,
+        connections: small("connections", CONNECTIONS)?,
+        keys: small("keys", KEYS)?,
+        deadline: given.duration("deadline")?.unwrap_or(A_DAY),
+        slice: given.duration("slice")?,
+        slot: given.text("slot")?,
+        from: if after.is_empty() { None } else { Some(pair::Cursor::read(&after)?) },
+    })
 }
 
 fn compare_catalogs(call: &Call) -> Result<Dynamic> {

@@ -1,7 +1,5 @@
 //! `pg::`: pgrun's own tables, roles, the fence and the decision, sequences.
 
-use std::time::Duration;
-
 use rhai::Dynamic;
 
 use super::{
@@ -16,12 +14,8 @@ use crate::{
     pg::{
         Record, fence, inventory, own,
         roles::{self, Login, NewRole},
-        sequences,
     },
 };
-
-/// ANALYZE of a large database takes hours; a step's own deadline bounds it.
-const NO_LIMIT: Duration = Duration::ZERO;
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -131,7 +125,7 @@ pub(super) const MODULE: Module = Module {
             parameters: "db, secret",
             gives: "#{ secret, user, answer }",
             effect: Effect::Reads,
-            doc: "Tries the login in a secret on this server: `open`, `closed` (the password fits, the role is NOLOGIN) or \
+            doc: "Tries the login in a secret on this server, in the database that it names: `open`, `closed` (the password fits, the role is NOLOGIN) or \
                   `wrong password`.",
             example: "try { pg::try_login(db, \"none\") } catch (e) { e.code } // => \"aws_not_found\"",
             run: try_login,
@@ -208,32 +202,6 @@ pub(super) const MODULE: Module = Module {
             run: open_logins,
         },
         Function {
-            name: "copy_sequences",
-            parameters: "from, to",
-            gives: "#{ sequences }",
-            effect: Effect::Writes,
-            doc: "Reads all sequences in one statement and sets them on the other side, value and is_called alike; reads \
-                  them back and compares.",
-            example: "pg::copy_sequences(db, db).sequences >= 0 // => true",
-            run: copy_sequences,
-        },
-        Function {
-            name: "analyze",
-            parameters: "db",
-            gives: "()",
-            effect: Effect::Writes,
-            doc: "Gathers the planner's statistics of the whole database.",
-            example: "pg::analyze(db)",
-            run: |call| {
-                write(call, "analyzing", async |session| {
-                    let own = session.sibling().await;
-                    own.set_statement_timeout(NO_LIMIT).await?;
-                    own.batch("ANALYZE").await
-                })?;
-                Ok(Dynamic::UNIT)
-            },
-        },
-        Function {
             name: "quicken",
             parameters: "db",
             gives: "#{ wal_writer_delay, changed }",
@@ -295,7 +263,10 @@ fn try_login(call: &Call) -> Result<Dynamic> {
         let user = fields.get("username").and_then(Value::as_text).map(str::to_owned);
         let user = user.ok_or_else(|| fail!(Code::ValueGuard, "secret `{secret}` has no field `username`"))?;
         let password = stored.password()?;
-        let target = session.target().clone().with_login(user.clone(), Some(password.clone()));
+        let mut target = session.target().clone().with_login(user.clone(), Some(password.clone()));
+        if let Some(database) = fields.get("dbname").and_then(Value::as_text) {
+            target = target.with_database(database);
+        }
         Ok((user, roles::try_login(&target, &password).await?))
     })?;
     let answer = match answer {
@@ -314,26 +285,6 @@ fn open_logins(call: &Call) -> Result<Dynamic> {
         let decision = fence::decision(sessions[1], &run).await?.ok_or_else(missing)?;
         fence::open(sessions[0], &decision).await
     })?)
-}
-
-fn copy_sequences(call: &Call) -> Result<Dynamic> {
-    let (from, to) = (db(call, 0)?, db(call, 1)?);
-    let count = write_all(call, "copying sequences", &[&from, &to], async |sessions| {
-        let copied = sequences::copy(sessions[0], sessions[1]).await?;
-        let read_back = sequences::read(sessions[1]).await?;
-        match sequences::differences(&copied, &read_back).first() {
-            None => Ok(copied.len()),
-            Some(first) => Err(fail!(
-                Code::RequireFailed,
-                "the sequence `{}` differs after it was copied: {} is {} there and {} here",
-                first.sequence,
-                first.field,
-                first.first.as_deref().unwrap_or("absent"),
-                first.second.as_deref().unwrap_or("absent")
-            )),
-        }
-    })?;
-    Ok(convert::map_to_dynamic(&map! { "sequences" => i64::try_from(count).unwrap_or(i64::MAX) }))
 }
 
 fn quicken(call: &Call) -> Result<Dynamic> {

@@ -7,20 +7,22 @@ use rhai::Dynamic;
 use super::{
     convert,
     function::{Call, Effect, Function, Module},
-    pg::{db, look_all, write, write_all},
+    pg::{db, look_all, write_all},
     pg_cutover::{record, run_id},
+    streams::{Streams, records},
 };
 use crate::{
     base::{
-        Code, Map, Result, Value,
+        Code, Result, Value,
         poll::{self, Patience, Seen},
         span,
     },
     fail,
     pg::{
-        Record, Session,
+        Record,
         drain::{self, Baseline, Drained, Ready, Stream},
         meeting::{self, Evidence},
+        sequences,
         turn::{self, Turned},
     },
 };
@@ -51,101 +53,111 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "require_ready",
-            parameters: "blue, green, names, max_lag",
-            gives: "#{ ready, baseline }",
+            parameters: "streams, max_lag",
+            gives: "a list of #{ database, ready, baseline }",
             effect: Effect::Writes,
-            doc: "Fails unless a cutover may begin: worker alive, tables equal and ready, lag small, no long transaction, \
-                  nothing prepared; looks for up to 3 s, since a worker that was just let go has to attach first. Notes \
-                  what must still be so at the end of the window.",
-            example: "try { pg::require_ready(db, db, #{}, \"1 MB\") } catch (e) { e.code } // => \"pg_value\"",
+            doc: "Fails unless a cutover may begin, in every database: worker alive, tables equal and ready, lag small, no \
+                  long transaction, nothing prepared; looks for up to 3 s, since a worker that was just let go has to \
+                  attach first. Notes what must still be so at the end of the window.",
+            example: "try { pg::require_ready([], \"1 MB\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let (names, limit) = (Names::read(call, 2)?, span::parse_size(&call.text(3)?)?);
-                let (blue, green) = (db(call, 0)?, db(call, 1)?);
-                let map = write_all(call, "looking at the replication", &[&blue, &green], async |s| {
-                    let stream = names.stream(s);
+                let (streams, limit) = (Streams::read(call, 0)?, span::parse_size(&call.text(1)?)?);
+                let found = streams.each(call, "looking at the replication", &async |stream: Stream<'_>, _| {
                     let ready = ready_soon(stream, limit).await?;
                     let baseline = drain::baseline(stream).await?;
-                    Ok(crate::map! { "ready" => ready.to_map(), "baseline" => baseline.to_map() })
+                    let database = stream.from.target().database();
+                    Ok(crate::map! {
+                        "database" => database, "ready" => ready.to_map(), "baseline" => baseline.to_map(),
+                    })
                 })?;
-                Ok(convert::map_to_dynamic(&map))
+                Ok(convert::to_dynamic(&Value::from(found)))
             },
         },
         Function {
             name: "drain",
-            parameters: "blue, green, names, before, deadline",
-            gives: "#{ target, confirmed, .. }",
+            parameters: "streams, before, deadline",
+            gives: "a list of #{ database, target, confirmed, .. }",
             effect: Effect::Writes,
-            doc: "After the fence: waits until GREEN has everything that BLUE has, and proves it. `before` is what \
-                  `require_ready` gave.",
-            example: "try { pg::drain(db, db, #{}, #{}, \"1s\") } catch (e) { e.code } // => \"pg_value\"",
+            doc: "After the fence: waits until GREEN has everything that BLUE has, in every database, and proves it. \
+                  `before` is what `require_ready` gave.",
+            example: "try { pg::drain([], [], \"1s\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let (names, baseline, deadline) = (Names::read(call, 2)?, baseline(call, 3)?, call.duration(4)?);
-                let (blue, green) = (db(call, 0)?, db(call, 1)?);
-                record(&write_all(call, "draining", &[&blue, &green], async |s| {
-                    drain::drain(names.stream(s), &baseline, deadline).await
-                })?)
+                let (streams, deadline) = (Streams::read(call, 0)?, call.duration(2)?);
+                let before: Vec<Baseline> = streams.told(call, 1, Some("baseline"))?;
+                let work = async |stream: Stream<'_>, at: usize| drain::drain(stream, &before[at], deadline).await;
+                Ok(records(&streams.each(call, "draining", &work)?))
             },
         },
         Function {
             name: "turn",
-            parameters: "blue, green, names, before, drained, deadline",
-            gives: "#{ position, .. }",
+            parameters: "streams, before, drained, deadline",
+            gives: "a list of #{ database, position, .. }",
             effect: Effect::Writes,
-            doc: "Ends the replication to GREEN and sets where BLUE will begin to follow it.",
-            example: "try { pg::turn(db, db, #{}, #{}, #{}, \"1s\") } catch (e) { e.code } // => \"pg_value\"",
+            doc: "Ends the replication to GREEN in every database and sets where BLUE will begin to follow it.",
+            example: "try { pg::turn([], [], [], \"1s\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let (names, baseline, deadline) = (Names::read(call, 2)?, baseline(call, 3)?, call.duration(5)?);
-                let drained = [Drained::from_map(&call.map(4)?)?];
-                let (blue, green) = (db(call, 0)?, db(call, 1)?);
-                record(&write_all(call, "turning the replication round", &[&blue, &green], async |s| {
-                    turn::turn(names.stream(s), &names.reverse, &baseline, &drained, deadline).await
-                })?)
+                let (streams, deadline) = (Streams::read(call, 0)?, call.duration(3)?);
+                let before: Vec<Baseline> = streams.told(call, 1, Some("baseline"))?;
+                let drained: Vec<Drained> = streams.told(call, 2, None)?;
+                let work = async |stream: Stream<'_>, at: usize| {
+                    turn::turn(stream, streams.reverse(at), &before[at], &drained, deadline).await
+                };
+                Ok(records(&streams.each(call, "turning the replication round", &work)?))
             },
         },
         Function {
             name: "turn_back",
-            parameters: "blue, green, names",
+            parameters: "streams",
             gives: "()",
             effect: Effect::Writes,
             doc: "Undoes `turn`: lets the replication to GREEN run again. Refused after the decision. Safe to repeat.",
-            example: "try { pg::turn_back(db, db, #{}) } catch (e) { e.code } // => \"pg_value\"",
+            example: "try { pg::turn_back([]) } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let names = Names::read(call, 2)?;
-                let (blue, green) = (db(call, 0)?, db(call, 1)?);
-                write_all(call, "letting the replication run again", &[&blue, &green], async |s| {
-                    turn::back(names.stream(s)).await
-                })?;
+                let work = async |stream: Stream<'_>, _| turn::back(stream).await;
+                Streams::read(call, 0)?.each(call, "letting the replication run again", &work)?;
                 Ok(Dynamic::UNIT)
             },
         },
         Function {
             name: "open_way_back",
-            parameters: "blue, subscription, turned",
+            parameters: "streams, turned",
             gives: "()",
             effect: Effect::Writes,
-            doc: "Enables BLUE's subscription to GREEN, whose origin must stand where `turn` has set it. Safe to repeat.",
-            example: "try { pg::open_way_back(db, \"none\", #{}) } catch (e) { e.code } // => \"pg_value\"",
+            doc: "Enables BLUE's subscriptions to GREEN, whose origins must stand where `turn` has set them. Safe to \
+                  repeat.",
+            example: "try { pg::open_way_back([], []) } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let (name, turned) = (call.text(1)?, Turned::from_map(&call.map(2)?)?);
-                write(call, "opening the way back", async |session| turn::enable(session, &name, &turned).await)?;
+                let streams = Streams::read(call, 0)?;
+                let turned: Vec<Turned> = streams.told(call, 1, None)?;
+                let work = async |stream: Stream<'_>, at: usize| {
+                    turn::enable(stream.from, streams.reverse(at), &turned[at]).await
+                };
+                streams.each(call, "opening the way back", &work)?;
                 Ok(Dynamic::UNIT)
             },
         },
         Function {
             name: "drop_forward",
-            parameters: "blue, green, names",
+            parameters: "streams",
             gives: "()",
             effect: Effect::Writes,
-            doc: "Drops GREEN's subscription to BLUE, then its slot. Safe to repeat.",
-            example: "try { pg::drop_forward(db, db, #{}) } catch (e) { e.code } // => \"pg_value\"",
+            doc: "Drops GREEN's subscriptions to BLUE, then their slots. Safe to repeat.",
+            example: "try { pg::drop_forward([]) } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
-                let names = Names::read(call, 2)?;
-                let (blue, green) = (db(call, 0)?, db(call, 1)?);
-                write_all(call, "ending the replication", &[&blue, &green], async |s| {
-                    turn::drop_forward(names.stream(s), LEAVING).await
-                })?;
+                let work = async |stream: Stream<'_>, _| turn::drop_forward(stream, LEAVING).await;
+                Streams::read(call, 0)?.each(call, "ending the replication", &work)?;
                 Ok(Dynamic::UNIT)
             },
+        },
+        Function {
+            name: "copy_sequences",
+            parameters: "streams",
+            gives: "#{ sequences }",
+            effect: Effect::Writes,
+            doc: "Reads all sequences of each database in one statement and sets them on the other side, value and \
+                  is_called alike; reads them back and compares.",
+            example: "try { pg::copy_sequences([]) } catch (e) { e.code } // => \"pg_value\"",
+            run: copy_sequences,
         },
         Function {
             name: "flows",
@@ -190,42 +202,22 @@ fn prove_meeting(call: &Call) -> Result<Dynamic> {
     record(&look_all(call, "proving the meeting", async |blue, green| meeting::prove(blue, green, &evidence).await)?)
 }
 
-/// The names of a replication, as `std/replication` gives them.
-struct Names {
-    run: String,
-    slot: String,
-    subscription: String,
-    reverse: String,
-}
-
-impl Names {
-    fn read(call: &Call, at: usize) -> Result<Self> {
-        let map = call.map(at)?;
-        let text = |key: &str| {
-            let missing = || fail!(Code::PgValue, "the entry `{key}` is missing");
-            map.get(key).and_then(Value::as_text).map(str::to_owned).ok_or_else(missing)
-        };
-        Ok(Self {
-            run: run_id(call)?,
-            slot: text("slot")?,
-            subscription: text("subscription")?,
-            reverse: text("reverse_subscription")?,
-        })
-    }
-
-    fn stream<'a>(&'a self, sessions: &[&'a Session]) -> Stream<'a> {
-        Stream {
-            from: sessions[0],
-            to: sessions[1],
-            run: &self.run,
-            slot: &self.slot,
-            subscription: &self.subscription,
+fn copy_sequences(call: &Call) -> Result<Dynamic> {
+    let counts = Streams::read(call, 0)?.each(call, "copying sequences", &async |stream: Stream<'_>, _| {
+        let copied = sequences::copy(stream.from, stream.to).await?;
+        let read_back = sequences::read(stream.to).await?;
+        match sequences::differences(&copied, &read_back).first() {
+            None => Ok(copied.len()),
+            Some(first) => Err(fail!(
+                Code::RequireFailed,
+                "the sequence `{}` differs after it was copied: {} is {} there and {} here",
+                first.sequence,
+                first.field,
+                first.first.as_deref().unwrap_or("absent"),
+                first.second.as_deref().unwrap_or("absent")
+            )),
         }
-    }
-}
-
-fn baseline(call: &Call, at: usize) -> Result<Baseline> {
-    let map: Map = call.map(at)?;
-    let missing = || fail!(Code::PgValue, "the entry `baseline` is missing");
-    Baseline::from_map(map.get("baseline").and_then(Value::as_map).ok_or_else(missing)?)
+    })?;
+    let sum = i64::try_from(counts.iter().sum::<usize>()).unwrap_or(i64::MAX);
+    Ok(convert::map_to_dynamic(&crate::map! { "sequences" => sum }))
 }

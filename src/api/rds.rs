@@ -227,11 +227,11 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "delete_instance",
-            parameters: "id",
+            parameters: "id, [options]",
             gives: "()",
             effect: Effect::Destroys,
-            doc: "Deletes an instance without a last snapshot and waits until it is gone; one that is gone already is \
-                  no error. In an undo clause what this step did not make stays.",
+            doc: "Deletes an instance and waits until it is gone; one that is gone already is no error. It takes a last \
+                  snapshot only with #{ final_snapshot: NAME }. In an undo clause what this step did not make stays.",
             example: "rds::delete_instance(\"none\")",
             run: delete_instance,
         },
@@ -320,6 +320,8 @@ fn restore(call: &Call) -> Result<Dynamic> {
 
 fn delete_instance(call: &Call) -> Result<Dynamic> {
     let id = call.text(0)?;
+    let last = Options::read(call, 1, &["final_snapshot"])?.text("final_snapshot")?;
+    let last = last.map_or(FinalSnapshot::Skip, FinalSnapshot::Take);
     let rds = call.host.aws().rds();
     let doing = format!("deleting instance `{id}`");
     let found = call.host.wait(&call.frame, &doing, async { rds.find_instance(&id).await })?;
@@ -328,7 +330,7 @@ fn delete_instance(call: &Call) -> Result<Dynamic> {
         return Ok(Dynamic::UNIT);
     }
     call.wait(&doing, std::slice::from_ref(&instance.arn), async {
-        let delete = async || rds.delete_instance(&id, &FinalSnapshot::Skip, false).await.map(|_| ());
+        let delete = async || rds.delete_instance(&id, &last, false).await.map(|_| ());
         once_it_rests(&format!("instance `{id}`"), delete).await?;
         rds.wait_instance_gone(&instance, &Wait { every: LOOK_EVERY, ..Wait::default() }).await
     })?;

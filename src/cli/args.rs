@@ -209,6 +209,12 @@ pub(super) struct RehearseArgs {
     pub(super) faults: Option<String>,
     #[command(flatten, next_help_heading = "The lab")]
     pub(super) lab: super::lab_setup::LabSetup,
+    /// The last phase of the runbook to rehearse; all of them where it is not given
+    #[arg(long, value_name = "NAME")]
+    pub(super) phase: Option<String>,
+    /// After the cutover write on, go back, write on, and verify both ways
+    #[arg(long, conflicts_with_all = ["phase", "twice"])]
+    pub(super) rollback: bool,
     /// Run every step's body and every undo twice in a row, and compare the end state
     #[arg(long)]
     pub(super) twice: bool,

@@ -52,7 +52,8 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
 
 /// Rehearses as often as it was asked for. A run that is tried is compared with one that nothing happens to.
 fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
-    let mut trial = Trial { crashes: args.crash.clone(), ..Trial::default() };
+    let (crashes, phase) = (args.crash.clone(), args.phase.clone());
+    let mut trial = Trial { crashes, phase, rollback: args.rollback, ..Trial::default() };
     let mut unharmed = None;
     if args.chaos.is_some() || args.twice {
         ui.remark("first a rehearsal without harm, to compare with");
@@ -309,7 +310,7 @@ impl Rehearsal {
         json!({
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
-            "application_outage_ms": fact("application_outage_ms"), "cutover_ms": fact("cutover_ms"), "steps": steps,
+            "application_outage_ms": fact("application_outage_ms"), "laps": fact("laps"), "cutover_ms": fact("cutover_ms"), "steps": steps,
             "verified": fact("verified"), "chaos": fact("chaos"), "calls": self.calls,
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
@@ -330,8 +331,17 @@ impl Rehearsal {
             let number = |name: &str| writes.get(name).and_then(Value::as_int).unwrap_or(-1);
             let (all, lost, doubled) = (number("acknowledged"), number("lost"), number("doubled"));
             let _ = writeln!(out, "  writes acknowledged  {all}, of them lost {lost}, doubled {doubled}");
-            let _ = writeln!(out, "  outage of a writer   {}", spread(&outage));
-            let _ = writeln!(out, "  of an application    {}", spread(&application));
+            if outage.get("median").is_some_and(|median| *median != Value::Null) {
+                let _ = writeln!(out, "  outage of a writer   {}", spread(&outage));
+                let _ = writeln!(out, "  of an application    {}", spread(&application));
+            }
+        }
+        let laps = self.facts.get("laps").and_then(Value::as_list).unwrap_or_default();
+        for lap in laps.iter().filter(|_| laps.len() > 1).filter_map(Value::as_map) {
+            let name = lap.get("name").and_then(Value::as_text).unwrap_or_default();
+            if let Some(outage) = lap.get("outage_ms").and_then(Value::as_map) {
+                let _ = writeln!(out, "    {name:<18} {}", spread(outage));
+            }
         }
         if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
             let _ = writeln!(out, "  cutover window       {ms} ms");

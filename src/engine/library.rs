@@ -19,11 +19,14 @@ use crate::{
 /// The embedded library: name, version, text. One line for each file of `stdlib/`.
 pub const STDLIB: &[(&str, u32, &str)] = &[
     ("applications", 1, include_str!("../../stdlib/applications.rhai")),
+    ("cutover", 1, include_str!("../../stdlib/cutover.rhai")),
     ("fence", 1, include_str!("../../stdlib/fence.rhai")),
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
+    ("maintenance", 1, include_str!("../../stdlib/maintenance.rhai")),
     ("redirect", 1, include_str!("../../stdlib/redirect.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
+    ("verification", 1, include_str!("../../stdlib/verification.rhai")),
 ];
 
 /// The modules of a library: name and version of each.

@@ -422,21 +422,25 @@ impl Run {
 impl RunFolder {
     /// True when a run has ended or is gone, so that its claims no longer count. An unreadable journal is not an end,
     /// nor is one that a process holds: it claims its targets before it writes that it undoes a run that was done.
+    /// A run that was continued is over with the run that continues it.
     pub(super) fn is_over(&self, run: &str) -> bool {
         let has_ended = || self.history(run).is_ok_and(|history| history.state.status.is_over());
-        !self.path(run).exists() || (!self.is_locked(run) && has_ended())
+        let is_left = || self.successor(run).is_some_and(|next| self.is_over(&next));
+        !self.path(run).exists() || (!self.is_locked(run) && (has_ended() || is_left()))
     }
 }
 
 impl Inner {
-    /// Claims a target. The claim of a run that this one continues passes over, unless a process works on that run.
+    /// Claims a target. The claim of a run that this one continues, or that one in turn, passes over, unless a process
+    /// works on that run.
     fn claim(&self, target: &str) -> Result<()> {
         let continues = {
             let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
             journal.state().started.as_ref().and_then(|started| started.continues.clone())
         };
-        self.claims.claim(target, &self.id, |run| {
-            self.folder.is_over(run) || (continues.as_deref() == Some(run) && !self.folder.is_locked(run))
-        })
+        let before = |run: &String| file::first(&self.folder.path(run).join("journal.jsonl"))?.continues;
+        let is_before = |run: &str| std::iter::successors(continues.clone(), before).any(|before| before == run);
+        self.claims
+            .claim(target, &self.id, |run| self.folder.is_over(run) || (is_before(run) && !self.folder.is_locked(run)))
     }
 }

@@ -126,8 +126,8 @@ pub fn status(dir: &Path) -> Result<Status> {
     })
 }
 
-/// Where an instance or a proxy of the lab in this folder listens on 127.0.0.1, and the name in its certificate. Measures
-/// nothing: a forwarded port asks for each connection.
+/// Where an instance or a proxy of the lab in this folder listens on 127.0.0.1, and the name in its certificate.
+/// Measures nothing: a forwarded port asks for each connection.
 ///
 /// # Errors
 /// `lab_failed` when the state cannot be read.

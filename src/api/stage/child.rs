@@ -45,11 +45,22 @@ pub(super) const MODULE: Module = Module {
             parameters: "options",
             gives: "#{ run, exit, processes, ms, .. }",
             effect: Effect::Writes,
-            doc: "Runs the runbook as a process of its own: #{ set, answers, undo_at }. A process that dies by a signal is \
-                  taken up again with `resume`, as a person would. With `--twice` it dies after each step of the list \
-                  `undo_at`, so that the phase around it goes back.",
-            example: "run(#{ set: #{ blue: \"blue\" }, answers: #{ cutover: \"blue\" } }).exit // => 0",
+            doc: "Runs the runbook as a process of its own: #{ set, answers, undo_at, up_to, name, runbook, continues }. A \
+                  process that dies by a signal is taken up again with `resume`, as a person would. It is to end, or \
+                  to wait at the gate `up_to`. With `--twice` it dies after each step of the list `undo_at`, so that \
+                  the phase around it goes back. A second run has a `name`, may be of another `runbook` beside this \
+                  one, and may continue a run.",
+            example: "run(#{ set: #{ blue: \"blue\" }, up_to: \"cutover\" }).exit // => 75",
             run,
+        },
+        Function {
+            name: "go_on",
+            parameters: "options",
+            gives: "#{ run, exit, processes, ms, .. }",
+            effect: Effect::Writes,
+            doc: "Takes up the run that waits for a person: #{ answers, up_to, name }.",
+            example: "go_on(#{ answers: #{ cutover: \"blue\" } }).exit // => 0",
+            run: go_on,
         },
         Function {
             name: "run_and_undo",
@@ -101,8 +112,13 @@ const PAUSED: i32 = 75;
 /// `kill -9`.
 const SIGKILL: i32 = 9;
 
-/// The arguments of the first process and of those that take its run up again.
+/// The arguments of the first process and of those that take its run up again. Another runbook stands beside the one
+/// that is rehearsed.
 fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> Result<Processes<'a>> {
+    let runbook = match options.text("runbook")? {
+        Some(name) => stage.runbook.with_file_name(name),
+        None => stage.runbook.clone(),
+    };
     let mut sets = vec![];
     for (name, value) in options.map("set")? {
         for value in value.as_list().map_or_else(|| vec![value.clone()], <[Value]>::to_vec) {
@@ -113,7 +129,11 @@ fn processes<'a>(call: &Call, stage: &'a Stage, options: &Options, id: &str) -> 
     for (gate, value) in options.map("answers")? {
         answers.extend(["--answer".to_owned(), format!("{gate}={}", plain(&value))]);
     }
-    let first = [vec![stage.runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()], sets].concat();
+    let mut first = vec![runbook.to_string_lossy().into_owned(), "--run-id".into(), id.to_owned()];
+    if let Some(before) = options.text("continues")? {
+        first.extend(["--continues".to_owned(), before]);
+    }
+    first.extend(sets);
     let again = vec!["resume".to_owned(), id.to_owned()];
     Ok(Processes {
         host: call.host.clone(),
@@ -152,53 +172,105 @@ fn run_and_undo(call: &Call) -> Result<Dynamic> {
 
 fn run(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
-    let options = Options::read(call, 0, &["set", "answers", "undo_at"])?;
-    let id = format!("rehearsed-{}", call.host.run()?.id());
+    let options = Options::read(call, 0, &["set", "answers", "undo_at", "up_to", "name", "runbook", "continues"])?;
+    let id = rehearsed(call, &options)?;
     let processes = processes(call, stage, &options, &id)?;
     let mut points = stage.trial.crashes.clone();
     if stage.trial.twice {
         points.extend(options.texts("undo_at")?.iter().map(|step| format!("after:done:{step}")));
     }
     let begun = clock::instant();
-    let ended = match &stage.trial.weather {
+    let until = options.text("up_to")?;
+    // Bad weather is over when the first run is.
+    let weather = stage.trial.weather.as_ref().filter(|_| options.text("name").is_ok_and(|name| name.is_none()));
+    let ended = match weather {
         None => call.wait("running the runbook", &[], processes.run(Deaths::of(stage, points)))?,
         Some(weather) => {
             weather.begin()?;
             let ended = call.wait("running the runbook on a bad day", &[], processes.run(Deaths::of(stage, points)));
             let faults = weather.end();
             let ended = ended?;
-            let stopped = ended.status.code().unwrap_or(-1);
+            let is_stopped = require_end(stage, &id, &ended, until.as_deref()).is_err();
             stage.note(map! {
                 "faults" => Value::List(faults.into_iter().map(Value::Map).collect()),
-                "stopped_by_faults" => stopped != 0,
+                "stopped_by_faults" => is_stopped,
             });
-            match stopped {
-                0 => ended,
-                code => {
-                    call.wait("waiting for the faults to be over", &[], over(weather.as_ref()))?;
-                    processes.say(&format!("the run stopped ({code}); the faults are over, it is taken up again"));
-                    call.wait("taking the run up again", &[], processes.run(Deaths::none()))?
-                }
+            if is_stopped {
+                call.wait("waiting for the faults to be over", &[], over(weather.as_ref()))?;
+                processes.say("the run stopped; the faults are over, it is taken up again");
+                call.wait("taking the run up again", &[], processes.run(Deaths::none()))?
+            } else {
+                ended
             }
         }
     };
-    let ms = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let history = RunFolder::new(&stage.home()).history(&id)?;
+    told(stage, &id, &ended, until.as_deref(), begun.elapsed())
+}
+
+fn go_on(call: &Call) -> Result<Dynamic> {
+    let stage = stage(call)?;
+    let options = Options::read(call, 0, &["answers", "up_to", "name"])?;
+    let id = rehearsed(call, &options)?;
+    let processes = processes(call, stage, &options, &id)?;
+    let begun = clock::instant();
+    let ended = call.wait("going on with the run", &[], processes.run(Deaths::of(stage, vec![])))?;
+    told(stage, &id, &ended, options.text("up_to")?.as_deref(), begun.elapsed())
+}
+
+/// The run that a rehearsal rehearses; a further one has a name.
+fn rehearsed(call: &Call, options: &Options) -> Result<String> {
+    let name =
+        options.text("name")?.unwrap_or_else(|| call.host.run().map_or_else(|_| String::new(), |run| run.id().into()));
+    Ok(format!("rehearsed-{name}"))
+}
+
+/// Adds to the report how the run went, and requires that it came to its end.
+fn told(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>, took: Duration) -> Result<Dynamic> {
+    let history = history(stage, id, ended)?;
+    let before = stage.facts();
+    let before = |key: &str| before.get("chaos").and_then(Value::as_map)?.get(key)?.as_int();
+    let kills = before("kills").unwrap_or(0) + ended.kills;
     stage.note(map! {
         "steps" => Value::List(steps(&history)),
         "cutover_ms" => window_ms(&history),
         "chaos" => map! {
-            "kills" => ended.kills, "resumed" => ended.kills, "boundaries" => ended.boundaries,
-            "random" => ended.random,
+            "kills" => kills, "resumed" => kills,
+            "boundaries" => before("boundaries").unwrap_or(0) + ended.boundaries,
+            "random" => before("random").unwrap_or(0) + ended.random,
         },
     });
-    let exit = i64::from(ended.status.code().unwrap_or(-1));
-    if exit != 0 {
-        let why =
-            history.state.stopped.map_or_else(|| format!("it ended with exit code {exit}"), |fault| fault.message);
-        return Err(fail!(Code::RehearsalFailed, "the rehearsed run failed: {why}"));
+    require_end(stage, id, ended, until)?;
+    let (exit, ms) = (ended.status.code().unwrap_or(-1), i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+    Ok(convert::map_to_dynamic(&map! {
+        "run" => id, "exit" => i64::from(exit), "processes" => ended.kills + 1, "ms" => ms,
+    }))
+}
+
+/// What the run has written; it may have been refused before its first word.
+fn history(stage: &Stage, id: &str, ended: &Ended) -> Result<History> {
+    RunFolder::new(&stage.home()).history(id).map_err(|error| match ended.status.code() {
+        Some(0) | None => error,
+        Some(exit) => fail!(Code::RehearsalFailed, "the run was not begun, it ended with exit code {exit}"),
+    })
+}
+
+/// The run is done, or waits at the gate until which it was to go.
+fn require_end(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>) -> Result<()> {
+    let history = history(stage, id, ended)?;
+    let exit = ended.status.code().unwrap_or(-1);
+    let asks = |gate: &str| history.state.gates.get(gate).is_some_and(|gate| gate.answer.is_none());
+    match until {
+        None if exit == 0 => Ok(()),
+        Some(gate) if exit == PAUSED && asks(gate) => Ok(()),
+        _ => {
+            let stopped = history.state.stopped.map(|fault| fault.message);
+            let why = stopped.unwrap_or_else(|| match until {
+                Some(gate) => format!("it ended with exit code {exit}, and was to wait at the gate `{gate}`"),
+                None => format!("it ended with exit code {exit}"),
+            });
+            Err(fail!(Code::RehearsalFailed, "the rehearsed run failed: {why}"))
+        }
     }
-    Ok(convert::map_to_dynamic(&map! { "run" => id, "exit" => exit, "processes" => ended.kills + 1, "ms" => ms }))
 }
 
 /// Waits until the lab stands as it stood before the faults, as a person would before resuming.

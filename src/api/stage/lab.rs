@@ -17,7 +17,8 @@ use crate::{
         pg, rds,
     },
     aws::{InstanceGoal, Mark, NewInstance, Rds, Tags, Wait, family_of, token},
-    base::{Result, Secret, Value, ident},
+    base::{Code, Result, Secret, Value, ident, prose},
+    fail,
     journal::key_text,
     map,
 };
@@ -63,6 +64,16 @@ pub(super) const MODULE: Module = Module {
         },
         state::END_STATE,
         Function {
+            name: "phases",
+            parameters: "all",
+            gives: "a list of names",
+            effect: Effect::Pure,
+            doc: "The phases of the runbook that this rehearsal goes through: all, or those up to the one that \
+                  `--phase NAME` names.",
+            example: "lab::phases([\"prepare\", \"cutover\"]) // => [\"prepare\", \"cutover\"]",
+            run: phases,
+        },
+        Function {
             name: "is_twice",
             parameters: "",
             gives: "true or false",
@@ -70,6 +81,15 @@ pub(super) const MODULE: Module = Module {
             doc: "Whether every body and every undo runs twice here: then the undo of a whole run is rehearsed too.",
             example: "lab::is_twice() // => false",
             run: |call| Ok(stage(call)?.trial.twice.into()),
+        },
+        Function {
+            name: "is_rollback",
+            parameters: "",
+            gives: "true or false",
+            effect: Effect::Pure,
+            doc: "Whether this rehearsal goes back after the cutover.",
+            example: "lab::is_rollback() // => false",
+            run: |call| Ok(stage(call)?.trial.rollback.into()),
         },
     ],
     methods: &[Function {
@@ -82,6 +102,17 @@ pub(super) const MODULE: Module = Module {
         run: load_schema,
     }],
 };
+
+fn phases(call: &Call) -> Result<Dynamic> {
+    let mut all = call.texts(0)?;
+    if let Some(last) = &stage(call)?.trial.phase {
+        let at = all.iter().position(|name| name == last).ok_or_else(|| {
+            fail!(Code::Usage, "got `--phase {last}`, wanted {}", prose::ticked_list(&all, all.len()))
+        })?;
+        all.truncate(at + 1);
+    }
+    Ok(convert::to_dynamic(&Value::from(all)))
+}
 
 fn instance(call: &Call) -> Result<Dynamic> {
     stage(call)?;

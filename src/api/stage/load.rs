@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rhai::Dynamic;
 
-use super::stage;
+use super::{Stage, stage};
 use crate::{
     api::{
         convert,
@@ -12,9 +12,9 @@ use crate::{
         options::Options,
     },
     aws::{Aws, Stored},
-    base::{Code, Result, Value, clock},
+    base::{Code, Map, Result, Value, clock},
     fail,
-    load::{Applications, Endpoint, Load, Plan, Probes, SecondEndpoint, Source},
+    load::{Applications, Endpoint, Lap, Load, Plan, Probes, Proof, SecondEndpoint, Source, Spread},
     map,
     pg::{Parts, Session, Settings, Target},
 };
@@ -37,15 +37,18 @@ pub(super) const MODULE: Module = Module {
             parameters: "options",
             gives: "()",
             effect: Effect::Writes,
-            doc: "Makes the load's tables: #{ master, role } (the master's secret, and the role that will write).",
+            doc: "Makes the load's tables: #{ master, database, role } (the master's secret, the database if not the \
+                  secret's, and the role that will write).",
             example: "load::prepare(#{ master: \"lab/blue\", role: \"app\" })",
             run: |call| {
                 stage(call)?;
-                let options = Options::read(call, 0, &["master", "role"])?;
+                let options = Options::read(call, 0, &["master", "database", "role"])?;
                 let (master, role) = (options.need("master")?, options.need("role")?);
+                let database = options.text("database")?;
                 let aws = call.host.aws().clone();
                 call.wait("making the load's tables", &[], async {
-                    let endpoint = endpoint(&aws.secrets().current(&master).await?)?;
+                    let mut endpoint = endpoint(&aws.secrets().current(&master).await?)?;
+                    endpoint.database = database.unwrap_or(endpoint.database);
                     crate::load::prepare(&endpoint, SCHEMA, Some(&role)).await
                 })?;
                 Ok(Dynamic::UNIT)
@@ -57,21 +60,37 @@ pub(super) const MODULE: Module = Module {
             gives: "()",
             effect: Effect::Writes,
             doc: "Starts probes (they know both endpoints) and applications (they follow the secret): #{ secret, green, \
-                  probes, applications }. It goes on until `load::finish`.",
+                  probes, applications }. It goes on until `load::finish`. There may be several, by different secrets.",
             example: "load::start(#{ secret: \"lab/app\", green: \"green\", probes: 4, applications: 3 })",
             run: start,
         },
         Function {
             name: "status",
-            parameters: "",
+            parameters: "secret",
             gives: "#{ acknowledged, failed, in_doubt, silent_ms, .. }",
             effect: Effect::Reads,
-            doc: "How the load is doing.",
-            example: "load::status().acknowledged > 0 // => true",
+            doc: "How the load of this secret is doing.",
+            example: "load::status(\"lab/app\").acknowledged > 0 // => true",
             run: |call| {
-                let status = stage(call)?.load().as_ref().map(Load::status).ok_or_else(no_load)?;
+                let secret = call.text(0)?;
+                let status = stage(call)?.loads().get(&secret).map(Load::status).ok_or_else(|| no_load(&secret))?;
                 call.wait("asking the load", &[], async { Ok(()) })?;
                 Ok(convert::map_to_dynamic(&status.to_map()))
+            },
+        },
+        Function {
+            name: "lap",
+            parameters: "secret, name",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Begins a lap of this secret's load: outages are told for each lap, which changes servers once at most.",
+            example: "load::lap(\"lab/app\", \"way back\")",
+            run: |call| {
+                let (secret, name) = (call.text(0)?, call.text(1)?);
+                let stage = stage(call)?;
+                call.wait("beginning a lap", &[], async { Ok(()) })?;
+                stage.loads().get(&secret).ok_or_else(|| no_load(&secret))?.lap(&name);
+                Ok(Dynamic::UNIT)
             },
         },
         Function {
@@ -79,7 +98,7 @@ pub(super) const MODULE: Module = Module {
             parameters: "secret",
             gives: "#{ acknowledged, lost, doubled, outage_ms, .. }",
             effect: Effect::Writes,
-            doc: "Ends the load and compares its ledger with the database that the secret names now.",
+            doc: "Ends the load of this secret and compares its ledger with the database that the secret names now.",
             example: "load::finish(\"lab/app\").lost // => 0",
             run: finish,
         },
@@ -119,7 +138,7 @@ fn start(call: &Call) -> Result<Dynamic> {
         tokio::spawn(watch_for(aws.clone(), green, blue, load.second_endpoint()));
         Ok(load)
     })?;
-    *stage.load() = Some(begun);
+    stage.loads().insert(secret, begun);
     Ok(Dynamic::UNIT)
 }
 
@@ -162,31 +181,62 @@ async fn is_closed(endpoint: &Endpoint) -> bool {
 fn finish(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
     let secret = call.text(0)?;
-    let load = stage.load().take().ok_or_else(no_load)?;
+    let load = stage.loads().remove(&secret).ok_or_else(|| no_load(&secret))?;
     let aws = call.host.aws().clone();
-    let (proof, series) = call.wait("ending the load and looking for its writes", &[], async {
+    let proof = call.wait("ending the load and looking for its writes", &[], async {
         let outcome = load.stop().await;
         let last = endpoint(&aws.secrets().current(&secret).await?)?;
         let proof = outcome.verify(&last).await?;
         let ledger = &outcome.ledger;
         let series = ledger.series.iter().map(|tick| Value::Map(tick.to_map(&ledger.places))).collect();
-        Ok((proof.to_map(), series))
+        note(stage, &secret, &proof, series);
+        Ok(proof.to_map())
     })?;
-    let number = |key: &str| proof.get(key).cloned().unwrap_or(Value::Null);
-    stage.note(map! {
-        "writes" => map! {
-            "acknowledged" => number("acknowledged"), "lost" => number("lost"), "doubled" => number("doubled"),
-        },
-        "outage_ms" => number("outage_ms"),
-        "application_outage_ms" => number("application_outage_ms"),
-        "load" => Value::Map(proof.clone()),
-        "series" => Value::List(series),
-    });
     Ok(convert::map_to_dynamic(&proof))
 }
 
-fn no_load() -> crate::base::Error {
-    fail!(Code::ScriptError, "no load is running").hint("start one with load::start(..)")
+/// Adds a load's proof to what the rehearsal found out: writes are summed up, outages stand side by side. The picture
+/// is of the load that was finished first.
+fn note(stage: &Stage, secret: &str, proof: &Proof, series: Vec<Value>) {
+    let before = stage.facts();
+    let sum = |key: &str, more: u64| {
+        let writes = before.get("writes").and_then(Value::as_map);
+        let before = writes.and_then(|writes| writes.get(key)?.as_int()).unwrap_or(0);
+        before.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
+    };
+    let known = before.get("laps").and_then(Value::as_list).unwrap_or_default();
+    let lap = |lap: &Lap| {
+        let is_it = |known: &&Map| known.get("name").and_then(Value::as_text) == Some(lap.name.as_str());
+        let known = known.iter().filter_map(Value::as_map).find(is_it);
+        let outage = pooled(known.and_then(|lap| lap.get("outage_ms")), &lap.outage_ms);
+        map! { "name" => lap.name.as_str(), "outage_ms" => outage }
+    };
+    let laps: Vec<Map> = proof.laps.iter().filter(|lap| lap.switch.is_some()).map(lap).collect();
+    let mut facts = map! {
+        "writes" => map! {
+            "acknowledged" => sum("acknowledged", proof.acknowledged),
+            "lost" => sum("lost", proof.lost), "doubled" => sum("doubled", proof.doubled),
+        },
+        "outage_ms" => pooled(before.get("outage_ms"), &proof.outage_ms),
+        "application_outage_ms" => pooled(before.get("application_outage_ms"), &proof.application_outage_ms),
+        "laps" => laps,
+        "loads" => map! { secret => proof.to_map() },
+    };
+    if !before.contains_key("series") {
+        facts.insert("series".into(), Value::List(series));
+    }
+    stage.note(facts);
+}
+
+/// A spread as it stood in the report, with further writers.
+fn pooled(before: Option<&Value>, more: &Spread) -> Map {
+    let known = before.and_then(Value::as_map).and_then(|map| map.get("writers")?.as_list()).unwrap_or_default();
+    let known = known.iter().map(|ms| if let Value::Float(ms) = ms { Some(*ms) } else { None });
+    Spread::of(known.chain(more.writers.iter().copied()).collect()).to_map()
+}
+
+fn no_load(secret: &str) -> crate::base::Error {
+    fail!(Code::ScriptError, "no load is running by the secret `{secret}`").hint("start one with load::start(..)")
 }
 
 /// Where a secret leads.

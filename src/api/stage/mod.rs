@@ -9,6 +9,7 @@ mod sql_file;
 mod state;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -34,8 +35,12 @@ pub struct Trial {
     pub crashes: Vec<String>,
     /// It is killed at every boundary, and at random instants from this seed.
     pub chaos: Option<u64>,
+    /// After the cutover it goes back, and over once more.
+    pub rollback: bool,
     /// Every body and every undo clause runs twice in a row.
     pub twice: bool,
+    /// The last phase that is rehearsed, where not all of them are.
+    pub phase: Option<String>,
     /// The lab has a bad day while the run works.
     pub weather: Option<Arc<dyn Weather>>,
 }
@@ -71,7 +76,7 @@ pub struct Stage {
     pub to: String,
     /// How the run is tried.
     pub trial: Trial,
-    load: Mutex<Option<Load>>,
+    loads: Mutex<BTreeMap<String, Load>>,
     facts: Mutex<Map>,
 }
 
@@ -88,7 +93,7 @@ impl Stage {
             from,
             to,
             trial: Trial::default(),
-            load: Mutex::default(),
+            loads: Mutex::default(),
             facts: Mutex::default(),
         }
     }
@@ -116,8 +121,9 @@ impl Stage {
         }
     }
 
-    fn load(&self) -> MutexGuard<'_, Option<Load>> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The loads that run, each by the secret that it was started with.
+    fn loads(&self) -> MutexGuard<'_, BTreeMap<String, Load>> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,10 +6,12 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+mod compare;
 mod cutover;
 mod fence;
 mod fixture;
 mod inventory;
+mod maintain;
 mod meeting;
 mod own;
 mod pooler;

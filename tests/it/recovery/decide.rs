@@ -92,6 +92,27 @@ fn a_run_continues_another() {
     assert_eq!(bench.effects(), "a a b");
 }
 
+/// A rollback continues a cutover, and another cutover the rollback: what the first one holds goes along the chain,
+/// also past a run that never touched it, and is free when the last one is done.
+#[test]
+fn claims_go_along_a_chain_of_runs() {
+    let bench = Bench::new(r#"step "a" { did(db, "a") } confirm "go";"#);
+    bench.pgrun.run().exit(75);
+    let set = format!("db={}", bench.database.url());
+    bench.pgrun.write("between.rhai", &format!("{} confirm \"go\";", super::HEAD));
+    let begin = |file: &str, id: &str, before: &str| {
+        bench.pgrun.pgrun(&[file, "--run-id", id, "--continues", before, "--set", &set]).exit(75);
+    };
+    begin("between.rhai", "second", "r");
+    begin("main.rhai", "third", "second");
+    assert_eq!(bench.effects(), "a a");
+    let bench = Bench::on(bench.database, r#"step "a" { did(db, "a") } confirm "go";"#);
+    bench.pgrun.run().exit(75);
+    bench.pgrun.write("between.rhai", &format!("{} say(\"nothing\");", super::HEAD));
+    bench.pgrun.pgrun(&["between.rhai", "--run-id", "end", "--continues", "r", "--set", &set]).exit(0);
+    bench.pgrun.pgrun(&["main.rhai", "--run-id", "new", "--set", &set]).exit(75);
+}
+
 /// The kept text runs, whatever became of the file; the difference is shown; `--adopt` takes the new text when it comes
 /// to every finished step again.
 #[test]

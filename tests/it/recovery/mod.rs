@@ -14,6 +14,7 @@ mod full_disk;
 mod guardian;
 mod histories;
 mod machine;
+mod parts;
 mod passwords;
 mod recorded;
 mod replay;

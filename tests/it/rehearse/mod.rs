@@ -4,6 +4,7 @@ mod bad_day;
 mod chaos;
 mod kills;
 mod readme;
+mod rollback;
 
 use std::{
     path::{Path, PathBuf},

@@ -4,13 +4,23 @@
 //! # What the checksum says
 //!
 //! It is the sum of a 64-bit hash of each row's text, so the order of the rows does not matter and a row that is there
-//! twice counts twice. Columns are taken in the order of their names. `hashtextextended` and the text forms used here
-//! give the same on PostgreSQL 13 to 18 and on every processor with the same byte order (hash partitions that
-//! `pg_upgrade` carries over rely on the former). Databases in different encodings cannot be compared.
+//! twice counts twice. Columns are taken in the order of their names, generated ones included. `hashtextextended` and
+//! the text forms used here give the same on PostgreSQL 13 to 18 and on every processor with the same byte order (hash
+//! partitions that `pg_upgrade` carries over rely on the former). Databases in different encodings cannot be compared.
 //!
-//! Tables are read in groups, each group as it is at one moment: both sides must be at rest, or fenced.
+//! # Two ways to use it
+//!
+//! [`count`] sums up tables of one server, each group as it is at one moment. [`pair`] compares two servers by ranges
+//! of keys, in parallel, at a rate, in parts, down to the rows that differ.
 
-use std::collections::BTreeMap;
+mod look;
+mod pace;
+pub mod pair;
+mod settle;
+mod shape;
+mod walk;
+
+use shape::Shapes;
 
 use super::{
     Session,
@@ -18,7 +28,7 @@ use super::{
     record::{field, record},
 };
 use crate::{
-    base::{Code, Map, Result, Value, ident, prose},
+    base::{Code, Map, Result, ident},
     fail,
 };
 
@@ -53,6 +63,9 @@ const TABLES_AT_ONCE: usize = 64;
 /// A statement reads no further table beyond this, so that `statement_timeout` means about a table.
 const BYTES_AT_ONCE: i64 = 64 << 20;
 
+/// No sample.
+const EVERY_ROW: i64 = 1;
+
 /// `row_security` turns a filtered reading into an error; `money` prints as the locale says.
 const AS_TEXT: &str = "SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off; SET LOCAL lc_monetary = 'C'";
 
@@ -64,18 +77,6 @@ const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name,
       WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' \
         AND n.nspname NOT IN ('information_schema', 'pgrun') \
       ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
-
-/// The columns of some tables as expressions whose text form no version changed. (`"char"` beyond ASCII: since 16 in
-/// octal, `charout` in `char.c`. 18 is that type's OID.)
-const COLUMNS: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name, \
-            coalesce(string_agg('t.' || quote_ident(a.attname) || \
-                                CASE a.atttypid WHEN 18 THEN '::int4' ELSE '' END, ', ' \
-                                ORDER BY a.attname COLLATE \"C\"), '') AS columns \
-       FROM (SELECT unnest($1::text[]) AS schema, unnest($2::text[]) AS name) wanted \
-       JOIN pg_namespace n ON n.nspname = wanted.schema \
-       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name \
-       LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-      GROUP BY c.oid, n.nspname, c.relname";
 
 /// The tables whose rows can be compared, by schema and name; pgrun's own schema is left out. Needs no privilege.
 ///
@@ -101,10 +102,10 @@ pub async fn tables(session: &Session) -> Result<Vec<Count>> {
 /// `pg_value` naming tables that are not there.
 pub async fn count(session: &Session, tables: &[Table]) -> Result<Vec<Count>> {
     let reader = session.sibling().await;
-    let columns = columns(&reader, tables).await?;
+    let shapes = shape::shapes(&reader, tables).await?;
     let mut counts = Vec::with_capacity(tables.len());
     for group in groups(tables) {
-        counts.extend(count_group(&reader, group, &columns).await?);
+        counts.extend(count_group(&reader, group, &shapes, EVERY_ROW).await?);
     }
     reader.close().await;
     Ok(counts)
@@ -134,24 +135,6 @@ fn full_name(schema: &str, name: &str) -> String {
     format!("{}.{}", spelled(schema), spelled(name))
 }
 
-/// The expressions of each table's columns.
-type Columns = BTreeMap<(String, String), String>;
-
-async fn columns(reader: &Session, tables: &[Table]) -> Result<Columns> {
-    let texts = |part: fn(&Table) -> &String| Value::from(tables.iter().map(part).cloned().collect::<Vec<_>>());
-    let rows = reader.query(COLUMNS, &[texts(|table| &table.schema), texts(|table| &table.name)]).await?;
-    let column = |row: &Map| Ok(((field(row, "schema")?, field(row, "name")?), field(row, "columns")?));
-    let found: Columns = rows.iter().map(column).collect::<Result<_>>()?;
-    let is_missing = |table: &&Table| !found.contains_key(&(table.schema.clone(), table.name.clone()));
-    let missing: Vec<String> =
-        tables.iter().filter(is_missing).map(|table| full_name(&table.schema, &table.name)).collect();
-    if !missing.is_empty() {
-        let (names, place) = (prose::ticked_list(&missing, 5), reader.target().label());
-        return Err(fail!(Code::PgValue, "{names} cannot be counted: there is no such table in {place}"));
-    }
-    Ok(found)
-}
-
 /// Splits the tables, in their order, into what one statement reads.
 fn groups(tables: &[Table]) -> Vec<&[Table]> {
     let mut groups = Vec::new();
@@ -167,39 +150,34 @@ fn groups(tables: &[Table]) -> Vec<&[Table]> {
     groups
 }
 
-async fn count_group(reader: &Session, group: &[Table], columns: &Columns) -> Result<Vec<Count>> {
+/// Counts some tables in one statement; sums up one row in `one_in`, where there is a key to choose by.
+async fn count_group(reader: &Session, group: &[Table], shapes: &Shapes, one_in: i64) -> Result<Vec<Count>> {
     let one = |(place, table): (usize, &Table)| {
-        let columns = columns.get(&(table.schema.clone(), table.name.clone())).map_or("", String::as_str);
-        select(place, table, columns)
+        let shape = shapes.get(&(table.schema.clone(), table.name.clone()));
+        let missing = || fail!(Code::Internal, "the columns of `{}` were not read", table.name);
+        let sums = look::sums(shape.ok_or_else(missing)?, one_in)?;
+        Ok(format!("SELECT {place} AS place, {sums} FROM ONLY {} t", ident::qualified(&table.schema, &table.name)?))
     };
     let selects: Vec<String> = group.iter().enumerate().map(one).collect::<Result<_>>()?;
-    // In a transaction a lost connection is an error. Outside, a new one would read on without these settings.
-    reader.begin_read_only().await?;
-    reader.batch(AS_TEXT).await?;
-    let rows = reader.query(&format!("{} ORDER BY place", selects.join(" UNION ALL ")), &[]).await?;
-    reader.rollback().await?;
+    let sql = format!("{} ORDER BY place", selects.join(" UNION ALL "));
+    let rows = look::alone(reader, AS_TEXT, &sql, &[]).await?;
     group.iter().zip(&rows).map(|(table, row)| counted(table, row)).collect()
 }
 
-/// ONLY: a table that others inherit from holds rows of its own, and they hold theirs.
-fn select(place: usize, table: &Table, columns: &str) -> Result<String> {
-    let name = ident::qualified(&table.schema, &table.name)?;
-    Ok(format!(
-        "SELECT {place} AS place, count(*) AS rows, \
-         coalesce(sum(hashtextextended(ROW({columns})::text COLLATE \"C\", 0)), 0)::text AS sum FROM ONLY {name} t"
-    ))
+fn counted(table: &Table, row: &Map) -> Result<Count> {
+    let (schema, name) = (table.schema.clone(), table.name.clone());
+    Ok(Count { schema, name, rows: field(row, "rows")?, checksum: checksum(&field::<String>(row, "sum")?)? })
 }
 
-fn counted(table: &Table, row: &Map) -> Result<Count> {
-    let sum: String = field(row, "sum")?;
+/// The sum modulo 2^64.
+fn checksum(sum: &str) -> Result<String> {
     let total: i128 = sum.parse().map_err(|_| fail!(Code::PgValue, "got {sum:?}, wanted a sum of hashes"))?;
-    let checksum = format!("{:016x}", total.rem_euclid(1 << 64));
-    Ok(Count { schema: table.schema.clone(), name: table.name.clone(), rows: field(row, "rows")?, checksum })
+    Ok(format!("{:016x}", total.rem_euclid(1 << 64)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, TABLES, TABLES_AT_ONCE, Table, compare, counted, groups, select};
+    use super::{TABLES, TABLES_AT_ONCE, Table, compare, counted, groups};
     use crate::{map, pg::sql};
 
     fn table(name: &str, bytes: i64) -> Table {
@@ -233,12 +211,9 @@ mod tests {
         assert!(compare(same, same).is_empty());
     }
 
-    /// A connection that is lost while one of them runs must leave nothing in doubt.
+    /// A connection that is lost while it runs must leave nothing in doubt.
     #[test]
-    fn the_statements_provably_only_read() {
-        let select = select(0, &table("a \"(b", 0), "t.a, t.\"delete (\"::int4").unwrap();
-        for statement in [TABLES, COLUMNS, &format!("{select} UNION ALL {select} ORDER BY place")] {
-            assert!(sql::single(statement).unwrap().reads, "{statement}");
-        }
+    fn the_statement_provably_only_reads() {
+        assert!(sql::single(TABLES).unwrap().reads);
     }
 }
