@@ -1,4 +1,4 @@
-//! The guardian of a fence where processes cannot be timed: what its run had sent, later attempts, and no server to ask.
+//! The guardian of a fence where processes cannot be timed: what its run had sent, later attempts, the server's clock.
 
 use std::time::Duration;
 
