@@ -9,6 +9,7 @@ mod db;
 pub mod frame;
 pub mod function;
 mod guardian;
+mod hook;
 pub mod host;
 mod language;
 pub mod operator;
@@ -19,6 +20,7 @@ mod pg_cutover;
 mod pg_maintain;
 mod pg_replication;
 mod pg_window;
+mod pgbouncer;
 mod rds;
 mod rds_settings;
 mod rds_upgrade;
@@ -47,12 +49,14 @@ pub use words::back;
 /// Every module that scripts can use.
 pub const MODULES: &[&Module] = &[
     &language::MODULE,
+    &hook::MODULE,
     &pg::MODULE,
     &pg_replication::MODULE,
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
     &pg_window::MODULE,
     &pg_maintain::MODULE,
+    &pgbouncer::MODULE,
     &rds::MODULE,
     &rds_settings::MODULE,
     &rds_upgrade::MODULE,

@@ -87,6 +87,7 @@ codes! {
     AwsError "aws_error" Failed "AWS refused a call." "Read the AWS code in the message.";
     AwsUnavailable "aws_unavailable" Failed "AWS could not be reached or gave no usable answer; nothing was changed by the call." "Check the network, the region and `AWS_ENDPOINT_URL`, then resume.";
     AwsUnknown "aws_unknown" Failed "A call to AWS was sent but its outcome is not known." "Look at the resource before the step is repeated.";
+    HookFailed "hook_failed" Failed "A program that the runbook runs could not be started, or ended with an error." "Read what it wrote; mend the cause, then resume: it will run again.";
     Foreign "foreign" Refused "A resource of that name exists, but this run did not make it." "Choose another name, or remove the resource if nobody needs it.";
     Declined "declined" Failed "A person answered no." "Resume the run when the answer is yes.";
     Refused "refused" Refused "pgrun refuses to do this." "Read the reason.";

@@ -23,6 +23,7 @@ pub const STDLIB: &[(&str, u32, &str)] = &[
     ("fence", 1, include_str!("../../stdlib/fence.rhai")),
     ("inventory", 1, include_str!("../../stdlib/inventory.rhai")),
     ("maintenance", 1, include_str!("../../stdlib/maintenance.rhai")),
+    ("redirect", 1, include_str!("../../stdlib/redirect.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
     ("verification", 1, include_str!("../../stdlib/verification.rhai")),

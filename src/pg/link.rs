@@ -291,7 +291,8 @@ impl Link {
     }
 }
 
-fn config(target: &Target, application: &str) -> Config {
+/// What a connection to this target is opened with.
+pub(super) fn config(target: &Target, application: &str) -> Config {
     let mut config = Config::new();
     config
         .host(&target.host)

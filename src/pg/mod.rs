@@ -21,6 +21,7 @@ pub mod meeting;
 pub mod origin;
 pub mod own;
 mod param;
+pub mod pooler;
 pub mod publication;
 pub mod record;
 pub mod roles;

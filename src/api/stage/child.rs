@@ -304,23 +304,27 @@ struct Ended {
 
 impl Processes<'_> {
     async fn run(&self, mut deaths: Deaths) -> Result<Ended> {
-        let (mut kills, mut random, mut boundaries) = (0, 0, 0);
+        let count = |deaths: &Deaths| i64::try_from(deaths.boundaries().len()).unwrap_or(i64::MAX);
+        // Another run of this rehearsal may have died at some of them: they count once.
+        let before = count(&deaths);
+        let (mut kills, mut random, mut boundaries) = (0, 0, before);
         for _ in 0..deaths.most_processes() {
             let arguments = if self.is_begun()? { &self.again } else { &self.first };
             let known = boundaries;
             let (status, lines) = self.process(arguments, &deaths.next()).await?;
-            boundaries = i64::try_from(deaths.boundaries().len()).unwrap_or(i64::MAX);
+            boundaries = count(&deaths);
             if status.code().is_some() {
                 if self.is_quiet() && !status.success() {
                     for line in lines {
                         self.say(&line);
                     }
                 }
-                return Ok(Ended { status, kills, boundaries, random });
+                return Ok(Ended { status, kills, boundaries: boundaries - before, random });
             }
             kills += 1;
             if self.is_done() {
-                return Ok(Ended { status: ExitStatus::from_raw(0), kills, boundaries, random });
+                let status = ExitStatus::from_raw(0);
+                return Ok(Ended { status, kills, boundaries: boundaries - before, random });
             }
             // Both kinds of death may come at once: then it was at a boundary.
             random += i64::from(status.signal() == Some(SIGKILL) && boundaries == known);

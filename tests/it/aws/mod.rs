@@ -6,5 +6,6 @@ mod life;
 mod log_blocks;
 mod responder;
 mod settings;
+mod switch;
 mod versions_of_secrets;
 mod waits;

@@ -1,6 +1,7 @@
 //! Tests of the language: every trap of Rhai that would hurt a run, shown closed by the real program.
 
 mod checking;
+mod hook;
 mod limits;
 mod modules;
 mod outer;

@@ -14,6 +14,7 @@ mod inventory;
 mod maintain;
 mod meeting;
 mod own;
+mod pooler;
 mod replication;
 mod roles;
 mod schema;

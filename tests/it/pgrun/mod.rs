@@ -1,8 +1,15 @@
 //! Runs the real binary in a fresh home and compares what came of it. On a failure every test sees the command, both
 //! outputs and the journal.
 #![allow(dead_code, reason = "a tool box: parts of the tests use parts of it")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails in a helper fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what fails in a helper fails the test, and a test that is skipped says so"
+)]
 
+mod bouncer;
 mod database;
 mod output;
 mod process;
@@ -17,6 +24,7 @@ use std::{
 
 use tempfile::TempDir;
 
+pub(crate) use bouncer::{Bouncer, Place};
 pub(crate) use database::Database;
 pub(crate) use output::Output;
 pub(crate) use process::Running;

@@ -1,6 +1,7 @@
 //! The fence: nobody writes behind it, nobody is locked out by it, and one decision holds for both sides.
 
 mod back;
+mod guardian;
 
 use std::sync::{Arc, atomic};
 use std::time::Duration;
