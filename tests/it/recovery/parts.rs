@@ -28,7 +28,7 @@ fn two_databases_are_compared_by_a_runbook() {
     output.stdout_has("compared: 100000 rows, tables 1, sequences 1").stderr_has("differ in 1 of 1 tables");
     here.sql("UPDATE \"T 'q'\" t SET pad = repeat('x', 400) WHERE id IN (7, 77777)");
     run(&here).exit(0).stdout_has("compared: 100000 rows");
-    Pgrun::of(text).run().exit(1).stderr_has("the user for `not-given` is missing");
+    Pgrun::of(text).run().exit(2).stderr_has("the user for `not-given` is missing");
     let instance = Pgrun::of(text).arg("--set").arg("there_instance=blue").run();
     instance.exit(1).stderr_has("an instance needs the parameters secret and database");
 }
