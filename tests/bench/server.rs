@@ -20,7 +20,7 @@ use pgrun::{
 };
 use tempfile::TempDir;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const MANY: usize = 10_000;
 
 /// Half of the sequences were never used: those are the ones that take a look of their own before 18.
