@@ -54,7 +54,7 @@ pub(super) const MODULE: Module = Module {
             effect: Effect::Writes,
             doc: "Gathers the planner's statistics; without names of all tables. Option `target`: entries of a histogram, \
                   1 for statistics at once, 10 for rough ones; the server's own where it is left out.",
-            example: "pg::analyze(db, [], #{ target: 10 }).warnings // => []",
+            example: "pg::analyze(db, (), #{ target: 10 }).warnings // => []",
             run: analyze,
         },
         Function {
@@ -251,13 +251,14 @@ fn progress(call: &Call) -> impl Fn(&str) + Sync + use<> {
 }
 
 fn analyze(call: &Call) -> Result<Dynamic> {
+    let is_all = !call.has(1);
     act(call, "analyzing", &["target"], async |session, names, options, effort, tell| {
         let target = options.int("target")?;
         if let Some(target) = target.filter(|target| !(1..=10_000).contains(target)) {
             return Err(fail!(Code::ScriptError, "`analyze`: got the target {target}, wanted 1 to 10000"));
         }
         let mut names = names.to_vec();
-        if names.is_empty() {
+        if is_all {
             names = relations::to_analyze(session, false).await?.into_iter().map(|item| item.name).collect();
         }
         relations::analyze(session, &names, target, effort, tell).await

@@ -81,38 +81,39 @@ pub async fn up(
     const PREWARM: &str = "SELECT n.nspname::text AS schema FROM pg_extension e JOIN pg_namespace n \
          ON n.oid = e.extnamespace WHERE e.extname = 'pg_prewarm'";
     const BLOCKS_OF: &str = "SELECT o.oid::int8 AS oid, \
-             coalesce(pg_relation_size(o.oid), 0) / current_setting('block_size')::int8 AS blocks \
+             coalesce(pg_relation_size(o.oid), 0) / current_setting('block_size')::int8 AS blocks, \
+             current_setting('block_size')::int8 AS size \
         FROM unnest($1::oid[]) o(oid)";
     let (found, mut left) = crew::find(session, names).await?;
     let prewarm = session.texts(PREWARM, &[]).await?.pop();
     let oids: Value = found.iter().map(|found| found.oid).collect::<Vec<_>>().into();
     let mut sizes = std::collections::BTreeMap::new();
     for row in session.query(BLOCKS_OF, &[oids]).await? {
-        sizes.insert(field::<i64>(&row, "oid")?, field::<i64>(&row, "blocks")?);
+        sizes.insert(field::<i64>(&row, "oid")?, (field::<i64>(&row, "blocks")?, field::<i64>(&row, "size")?));
     }
     let mut room = limits.most.unwrap_or(u64::MAX);
     let mut jobs = vec![];
     for found in found {
-        let blocks = sizes.get(&found.oid).copied().unwrap_or(0);
-        let bytes = u64::try_from(blocks).unwrap_or(0) * 8192;
+        let (blocks, size) = sizes.get(&found.oid).copied().unwrap_or_default();
+        let bytes = positive(blocks * size);
         let is_readable = matches!(found.kind.as_str(), "r" | "m") || prewarm.is_some() && found.kind == "i";
         if !is_readable || bytes > room {
             left.push(found.name);
             continue;
         }
         room -= bytes;
-        jobs.push((found.name.clone(), (found, blocks)));
+        jobs.push((found.name.clone(), (found, blocks, size)));
     }
     let meter = Meter { begun: clock::instant(), bytes: AtomicU64::new(0), limit: limits.bytes_per_second };
     let in_parts = session.major().await? >= 14;
-    let work = async |worker: &Session, (found, blocks): &(crew::Found, i64)| {
+    let work = async |worker: &Session, (found, blocks, size): &(crew::Found, i64, i64)| {
         let mut from = 0;
         while from < *blocks {
             // Before 14 a table is not read by parts.
             let until = if prewarm.is_some() || in_parts { (*blocks).min(from + BLOCKS) } else { *blocks };
             let (sql, values) = reading(prewarm.as_deref(), found, from, until)?;
             worker.query(&sql, &values).await?;
-            meter.pass(u64::try_from(until - from).unwrap_or(0) * 8192).await;
+            meter.pass(positive((until - from) * size)).await;
             from = until;
         }
         Ok(())
@@ -121,6 +122,10 @@ pub async fn up(
     let outcome = crew::each(session, jobs, "read", effort, &heard, &work).await?;
     let bytes = i64::try_from(meter.bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     Ok(Warmed { bytes, relations: outcome.done, left, prewarm: prewarm.is_some() })
+}
+
+fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// The statement that reads these blocks.

@@ -309,3 +309,28 @@ async fn the_hottest_is_read_first_and_no_more_than_fits() {
     let warmed = warm::up(&session, &all, &none, &effort(), &|_| ()).await.unwrap();
     assert!(warmed.left.contains(&"public.hot".to_owned()) && !warmed.left.contains(&"public.cold".to_owned()));
 }
+
+/// Long work says how far it is, in the server's own words.
+#[tokio::test]
+async fn progress_is_the_servers() {
+    let (pair, _turn) = fixture::shared().await;
+    for side in [&pair.blue, &pair.green] {
+        let db = side.database("progress").await;
+        db.session()
+            .batch(&format!(
+                "CREATE TABLE public.\"A b\" AS SELECT i, repeat('x', 500) AS p FROM generate_series(1, 30000) i;
+                 DELETE FROM public.\"A b\" WHERE i % 2 = 0;
+                 ALTER DATABASE \"{0}\" SET vacuum_cost_delay = '20ms';
+                 ALTER DATABASE \"{0}\" SET vacuum_cost_limit = 15",
+                db.name
+            ))
+            .await
+            .unwrap();
+        let told = Mutex::new(vec![]);
+        let tell = |seen: &str| told.lock().unwrap().push(seen.to_owned());
+        relations::vacuum(&db.session(), &["public.\"A b\"".into()], &effort(), &tell).await.unwrap();
+        let told = told.into_inner().unwrap();
+        let wanted = "0 of 1 done; public.\"A b\": scanning heap ";
+        assert!(told.iter().any(|seen| seen.starts_with(wanted) && seen.ends_with(" %")), "{told:?}");
+    }
+}
