@@ -1,6 +1,6 @@
 //! The language's own functions: parameters, conditions, words for people, texts for SQL.
 
-use rhai::{Dynamic, Engine, ImmutableString};
+use rhai::{Array, Dynamic, Engine, FnPtr, ImmutableString, NativeCallContext};
 
 use super::{
     bridge::{self, Script},
@@ -165,8 +165,33 @@ pub(super) fn register_replacements(engine: &mut Engine) {
     engine.register_fn("timestamp", || -> Script<()> { Err(absent("timestamp")) });
     engine.register_fn("exit", || -> Script<()> { Err(absent("exit")) });
     engine.register_fn("exit", |_: Dynamic| -> Script<()> { Err(absent("exit")) });
+    // Rhai's own hands an element to a module's closure as `this`, and its place in the list as the parameter.
+    for (name, backwards) in [("reduce", false), ("reduce_rev", true)] {
+        engine.register_fn(name, move |context: NativeCallContext, items: &mut Array, closure: FnPtr| {
+            fold(&context, items, &closure, Dynamic::UNIT, backwards)
+        });
+        let with = move |context: NativeCallContext, items: &mut Array, closure: FnPtr, first: Dynamic| {
+            fold(&context, items, &closure, first, backwards)
+        };
+        engine.register_fn(name, with);
+    }
     engine.register_fn("sleep", |_: i64| -> Script<()> { Err(unit_missing()) });
     engine.register_fn("sleep", |_: f64| -> Script<()> { Err(unit_missing()) });
+}
+
+/// Calls `closure` with what it gave before, at first `value`, and each item: what it gives last.
+fn fold(
+    context: &NativeCallContext,
+    items: &[Dynamic],
+    closure: &FnPtr,
+    value: Dynamic,
+    backwards: bool,
+) -> Script<Dynamic> {
+    let mut step = |value: Dynamic, item: &Dynamic| closure.call_within_context(context, (value, item.clone()));
+    match backwards {
+        false => items.iter().try_fold(value, &mut step),
+        true => items.iter().rev().try_fold(value, &mut step),
+    }
 }
 
 /// The error of a call of something that a runbook lacks.

@@ -106,7 +106,7 @@ pub(super) const MODULE: Module = Module {
             doc: "Drops all logical slots of a restored copy, before its upgrade. Refused where the marker M2 is: that is \
                   the original.",
             example: "pg::install_own(db); let m = pg::mark(db, \"M2\"); \
-                      try { pg::drop_slots_of_copy(db, m) } catch (e) { e.code } // => \"refused\"",
+                      try { pg::drop_slots_of_copy(db, m) } catch (e) { e.code } // => \"require_failed\"",
             run: |call| {
                 let marker = Mark::from_map(&call.map(1)?)?;
                 let dropped = write(call, "dropping the slots of a copy", async |session| {

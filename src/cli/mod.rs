@@ -10,6 +10,7 @@ mod lab_setup;
 mod list;
 mod picture;
 mod prune;
+mod rehearsal;
 mod rehearse;
 mod runbook;
 mod signal;

@@ -126,10 +126,11 @@ async fn in_the_way(session: &Session, pid: i64, name: &str, deadline: Duration)
 /// was written there when the snapshot was complete.
 ///
 /// # Errors
-/// `refused` where the marker `after` is: this is the original. `timeout` naming a process that reads from a slot.
+/// `require_failed` where the marker `after` is: this is the original. `timeout` naming a process that reads from a
+/// slot.
 pub async fn drop_all_of_copy(session: &Session, after: &str, patience: Patience) -> Result<Vec<String>> {
     if own::has_mark(session, after).await? {
-        return Err(fail!(Code::Refused, "{} has the marker M2: it is no copy", session.target().label())
+        return Err(fail!(Code::RequireFailed, "{} has the marker M2: it is no copy", session.target().label())
             .hint("its slots may be in use; connect to the restored instance"));
     }
     let mut dropped = vec![];

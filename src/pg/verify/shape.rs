@@ -55,16 +55,16 @@ const SHAPES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name,
        LEFT JOIN LATERAL (SELECT i.indexrelid FROM pg_index i \
                       WHERE i.indrelid = c.oid AND i.indisvalid AND (i.indisprimary OR i.indisreplident) \
                       ORDER BY i.indisprimary DESC LIMIT 1) best ON true \
-       LEFT JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY k.n) AS names, \
-                           array_agg(format_type(a.atttypid, -1) ORDER BY k.n) AS types, \
+       LEFT JOIN LATERAL (SELECT array_agg(a.attname::text ORDER BY place.ordinality) AS names, \
+                           array_agg(format_type(a.atttypid, -1) ORDER BY place.ordinality) AS types, \
                            array_agg(CASE a.attcollation WHEN 0 THEN '' WHEN 100 THEN :default \
                                      ELSE concat_ws(' ', l.collprovider, l.collcollate, to_jsonb(l) ->> 'colllocale', \
                                         to_jsonb(l) ->> 'colliculocale', pg_collation_actual_version(l.oid)) END \
-                                     ORDER BY k.n) AS orders \
-                      FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n) \
-                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum \
+                                     ORDER BY place.ordinality) AS orders \
+                      FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS place \
+                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = place.place \
                       LEFT JOIN pg_collation l ON l.oid = a.attcollation \
-                     WHERE i.indexrelid = best.indexrelid AND k.n <= i.indnkeyatts) key ON true";
+                     WHERE i.indexrelid = best.indexrelid AND place.ordinality <= i.indnkeyatts) key ON true";
 
 /// The order of the database's own collation, since 15 and before.
 const DEFAULT_ORDER: [&str; 2] = [

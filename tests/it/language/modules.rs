@@ -173,6 +173,17 @@ fn branches_import_the_same_module() {
     pgrun.run().exit(0).stdout("8\n");
 }
 
+/// Rhai's own `reduce` gave a module's closure the place of an element for the element, without a word.
+#[test]
+fn reducing_in_a_module_sees_the_elements() {
+    let module = "fn sum(list) { let more = 1; list.reduce(|sum, f| sum + f.n + more, 0) }
+        fn last(list) { list.reduce_rev(|found, f| if found == () { f.n } else { found }) }";
+    let pgrun = Pgrun::of(r#"import "m" as m; let l = [#{ n: 3 }, #{ n: 4 }]; say(`${m::sum(l)} ${m::last(l)}`);"#)
+        .file("m.rhai", module);
+    pgrun.run().exit(0).stdout("9 4\n");
+    Pgrun::of("say([1, 2, 3].reduce(|sum, n| (sum ?? 10) + n));").run().exit(0).stdout("16\n");
+}
+
 /// A closure inside a module is called through the same repair; it took the elements out of the list it was shown.
 #[test]
 fn filtering_in_a_module_leaves_the_elements_whole() {
