@@ -8,7 +8,7 @@ use pgrun::{
         poll::{self, Patience, Seen},
     },
     pg::{
-        Session, origin,
+        Session, origin, own,
         publication::{self, Scope, Table},
         roles::{self, NewRole},
         slot,
@@ -316,6 +316,29 @@ async fn tables_without_identity_stop_a_publication() {
     assert_eq!(error.message(), "UPDATE and DELETE would fail at once on 1 table: `public.nothing`");
     let all = [waived.to_vec(), vec!["public.nothing".to_owned()]].concat();
     publication::create(&session, "waived", Scope::AllTables, &all).await.unwrap();
+}
+
+/// Attack 15: a copy at the same version calls itself by the same identifier. Where M2 is, no slot is dropped; where it
+/// is not, all of them are, whichever database they belong to.
+#[tokio::test]
+async fn only_the_slots_of_a_copy_are_dropped() {
+    let (pair, _turn) = fixture::alone().await;
+    let (one, two) = (pair.blue.database("one").await, pair.blue.database("two").await);
+    let (session, other) = (one.session(), two.session());
+    own::install(&session).await.unwrap();
+    let after = own::mark(&session, "copied", "M2").await.unwrap();
+    slot::create(&session, "in_one", Duration::from_secs(30)).await.unwrap();
+    slot::create(&other, "in_two", Duration::from_secs(30)).await.unwrap();
+    let patience = Patience::ms(10, 5000);
+    let error = slot::drop_all_of_copy(&session, &after.id, patience).await.unwrap_err();
+    assert_eq!(error.code(), Code::RequireFailed);
+    assert_eq!(slot::all(&session).await.unwrap().len(), 2);
+    session.execute("DELETE FROM pgrun.marker", &[]).await.unwrap();
+    let mut dropped = slot::drop_all_of_copy(&session, &after.id, patience).await.unwrap();
+    dropped.sort();
+    assert_eq!(dropped, ["in_one", "in_two"]);
+    assert!(slot::all(&session).await.unwrap().is_empty());
+    assert!(slot::drop_all_of_copy(&session, &after.id, patience).await.unwrap().is_empty());
 }
 
 /// A slot waits for old transactions: at the deadline they are named, and nothing is left behind.

@@ -10,7 +10,11 @@ fn rehearsed(faults: &str, arguments: &[&str]) -> (Json, String) {
     let (report, day) = (home.path().join("report.json"), home.path().join("day.json"));
     std::fs::write(&day, faults).unwrap();
     let mut command = pgrun(home.path());
-    command.args(["rehearse", "runbooks/bluegreen.rhai", "--faults"]).arg(&day).arg("--json").arg(&report);
+    command
+        .args(["rehearse", "runbooks/bluegreen.rhai", "--phase", "cutover", "--faults"])
+        .arg(&day)
+        .arg("--json")
+        .arg(&report);
     let output = succeed(command.args(arguments));
     let report: Json = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
     assert_eq!(report["result"], "ok", "{report:#}");
