@@ -21,16 +21,16 @@ async fn an_upgrade_that_cannot_work_changes_nothing() {
     let output = output.stderr_has("error[aws_not_found]: DescribeDBInstances of `elsewhere` was refused: ");
     output.stderr_has("hint: this is region ").stderr_has("check the name, AWS_REGION and AWS_PROFILE");
 
-    let output = upgrade.run(&["target=99"]).exit(1).stderr_has(&upgrade.to);
-    let says = format!("error[require_failed]: RDS cannot upgrade {} to `99`; valid targets are ", upgrade.from);
-    output.stderr_has(&says);
+    let output = upgrade.run(&["target=99"]).exit(75).stderr_has(&upgrade.to);
+    let says = format!("upgrade_target  99: RDS cannot upgrade {} to `99`; valid targets are ", upgrade.from);
+    output.stderr_has("error[needs_waiver]: 2 findings stop the run").stderr_has(&says);
 
     let output = upgrade.run(&["master=stale"]).exit(1).stderr_lacks("not the password");
     output.stderr_has("error[pg_auth]: ").stderr_has("28P01");
 
-    let output = upgrade.run(&[]).exit(1);
-    let output = output.stderr_has("error[require_failed]: public.\"No key\": no primary key: UPDATE and DELETE fail");
-    output.stderr_has("hint: add a primary key, ");
+    let output = upgrade.run(&[]).exit(75).stderr_has("error[needs_waiver]: 1 finding stops the run");
+    let says = "replica_identity  public.\"No key\" in postgres: no primary key: UPDATE and DELETE fail";
+    output.stderr_has(says).stderr_has("hint: add a primary key, ");
 
     nothing_was_made(&upgrade).await;
     // The same command goes as far as the person once the table has a key.

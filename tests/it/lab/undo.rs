@@ -12,7 +12,7 @@ const STEPS: [&str; 8] = [
     "make a password for the replication",
     "make the replication role",
     "publish all tables",
-    "create the slot",
+    "create the slots",
     "write marker M1",
     "create the snapshot",
     "write marker M2",

@@ -60,7 +60,7 @@ impl Upgrade {
     /// `pgrun bluegreen.rhai` with these parameters besides, or instead of, those that work.
     pub(super) fn arguments(&self, sets: &[&str]) -> Vec<String> {
         let major = self.to.split('.').next().unwrap();
-        let fine = ["blue=blue", "green=g", "snapshot=s", "database=postgres", "master=m", "sslmode=prefer"];
+        let fine = ["blue=blue", "green=g", "snapshot=s", "master=m", "sslmode=prefer"];
         let target = format!("target={major}");
         let name = |set: &str| set.split('=').next().unwrap().to_owned();
         let kept = fine
