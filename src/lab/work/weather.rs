@@ -37,6 +37,9 @@ enum Lasting {
     SlowDisk,
 }
 
+/// A fast shutdown writes a checkpoint, a long one on a slow disk.
+const GOES_WITHIN: Duration = Duration::from_secs(30);
+
 impl Weather {
     /// Strikes whom a fault strikes now, and ends what has lasted long enough. The caller has the servers in hand.
     pub(super) async fn pass(&mut self, site: &Arc<Site>) {
@@ -69,8 +72,8 @@ impl Weather {
         let Some((postmaster, _)) = site.fleet.view(resource) else { return Ok(()) };
         let until = clock::instant() + Duration::from_millis(strike.hold_ms);
         match strike.blow {
-            Blow::Kill => drop(postmaster.signal(Signal::SIGKILL)),
-            Blow::Restart => drop(postmaster.signal(Signal::SIGINT)),
+            Blow::Kill => fell(&postmaster, Signal::SIGKILL).await,
+            Blow::Restart => fell(&postmaster, Signal::SIGINT).await,
             Blow::Stall => stall(&postmaster, strike.hold_ms).await?,
             Blow::Refuse => {
                 self.ends.insert((resource.into(), Lasting::Refusal), until);
@@ -96,6 +99,16 @@ impl Weather {
     /// True while its disk is full: then it is no wonder that a server does not start.
     pub(super) fn has_full_disk(&self, resource: &str) -> bool {
         self.ends.contains_key(&(resource.to_owned(), Lasting::FullDisk))
+    }
+}
+
+/// Sends the signal and sees the server go: until then it looks like one that runs, and a run would be taken up again
+/// right before it is gone.
+async fn fell(postmaster: &Process, signal: Signal) {
+    let begun = clock::instant();
+    postmaster.signal(signal);
+    while postmaster.is_alive() && begun.elapsed() < GOES_WITHIN {
+        clock::sleep(Duration::from_millis(5)).await;
     }
 }
 
