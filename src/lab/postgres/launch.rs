@@ -51,9 +51,8 @@ pub(super) async fn launch(
                 Attempt::PortLost => break,
                 Attempt::StillHeld if begun.elapsed() < HELD_FOR => {
                     // Whoever was killed while it copied left them frozen: frozen ones never notice.
-                    for backend in Process::all_in(&folder.join("data")).unwrap_or_default() {
-                        backend.signal(Signal::SIGCONT);
-                    }
+                    let is_late = begun.elapsed() > NOTICES_WITHIN;
+                    tell_orphans(&folder.join("data"), if is_late { Signal::SIGKILL } else { Signal::SIGCONT });
                     clock::sleep(Duration::from_millis(200)).await;
                 }
                 Attempt::StillHeld => return Err(did_not_start(folder, STILL_HELD[0])),
@@ -76,8 +75,22 @@ pub(super) fn write_conf(folder: &Path, options: &ServerOptions, port: u16, user
     disk::write_file(&folder.join("data/postgresql.conf"), text.as_bytes(), 0o600, user)
 }
 
-/// The backends of a killed postmaster look for it every few seconds at the latest.
+/// Backends that wait for anything notice the death of their postmaster at once.
+const NOTICES_WITHIN: Duration = Duration::from_secs(3);
+
+/// Whoever holds the shared memory of a killed postmaster for longer cannot be ended.
 const HELD_FOR: Duration = Duration::from_secs(60);
+
+/// Signals what a killed postmaster left in its data folder. A backend that computes, or that waits for WAL which
+/// nobody writes any more as `pg_create_logical_replication_slot` does (`read_local_xlog_page`, xlogutils.c), never notices.
+pub(super) fn tell_orphans(data: &Path, signal: Signal) {
+    if Process::serving(data).is_some() {
+        return;
+    }
+    for backend in Process::all_in(data).unwrap_or_default() {
+        backend.signal(signal);
+    }
+}
 
 enum Attempt {
     Up(Process),

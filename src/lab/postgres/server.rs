@@ -14,7 +14,7 @@ use super::{
     facilities::LIBRARY_NAME,
     freeze::thaw,
     initdb::initdb,
-    launch::{end_blocking, launch, lock_port, stop, write_conf, write_hba},
+    launch::{end_blocking, launch, lock_port, stop, tell_orphans, write_conf, write_hba},
     place::require_reachable,
     session::{connect, prove},
 };
@@ -346,6 +346,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         if self.process.is_alive() {
             end_blocking(&self.process);
+        } else {
+            tell_orphans(&self.folder.join("data"), Signal::SIGKILL);
         }
     }
 }

@@ -22,8 +22,10 @@ pub(in crate::lab) async fn watch(site: Arc<Site>) {
         let _tending = site.tending.lock().await;
         weather.pass(&site).await;
         for resource in site.fleet.ended() {
-            let serves = site.look(|world| world.resource(&resource).is_some_and(|found| found.status.serves()));
-            if let Some(mut server) = site.fleet.take(&resource).filter(|_| serves) {
+            if !site.look(|world| world.resource(&resource).is_some_and(|found| found.status.serves())) {
+                continue;
+            }
+            if let Some(mut server) = site.fleet.take(&resource) {
                 let message = "Recovery of the DB instance has started";
                 note(&site, &resource, "recovery", message, |_| {});
                 match server.start().await {

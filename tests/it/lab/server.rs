@@ -1,10 +1,11 @@
 //! Bare servers: they start on a port of their own, are proved to be ours, and leave nothing behind.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use nix::sys::signal::Signal;
 use pgrun::{
-    base::{Secret, config::Config},
-    lab::postgres::{Installation, Server, ServerOptions, Shutdown, installations},
+    base::{Secret, config::Config, poll},
+    lab::postgres::{Installation, Process, Server, ServerOptions, Shutdown, installations},
 };
 
 async fn any_installation() -> Installation {
@@ -46,7 +47,7 @@ async fn a_killed_server_comes_back() {
     let client = server.connect("postgres").await.unwrap();
     client.batch_execute("CREATE TABLE kept (i int); INSERT INTO kept VALUES (7)").await.unwrap();
     let (port, first) = (server.port(), server.process().clone());
-    first.signal(nix::sys::signal::Signal::SIGKILL);
+    first.signal(Signal::SIGKILL);
     server.start().await.unwrap();
     assert_eq!(server.port(), port);
     assert_ne!(server.process(), &first);
@@ -54,6 +55,39 @@ async fn a_killed_server_comes_back() {
     let all = server.process().descendants();
     server.stop(Shutdown::Fast).await.unwrap();
     assert!(!server.process().is_alive() && all.iter().all(|process| !process.is_alive()));
+}
+
+/// A backend that never looks for its postmaster holds the shared memory of a killed one: a run that made its slots in
+/// that moment waited for its server for ever. It is ended, and so is one of a server that nobody starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_does_not_notice_keeps_no_server_down() {
+    let mut server = Server::scratch(&any_installation().await, ServerOptions::default()).await.unwrap();
+    for starts_again in [true, false] {
+        let client = server.connect("postgres").await.unwrap();
+        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let computing = tokio::spawn(async move { client.batch_execute("DO 'BEGIN LOOP END LOOP; END'").await });
+        let (backend, other) = (Process::of(pid).unwrap(), server.connect("postgres").await.unwrap());
+        let begins = poll::until("the backend to compute", poll::Patience::ms(5, 20_000), async || {
+            let state = "SELECT state FROM pg_stat_activity WHERE pid = $1";
+            let state: String = other.query_one(state, &[&pid]).await.unwrap().get(0);
+            Ok(if state == "active" { poll::Seen::Ready(()) } else { poll::Seen::NotYet(state) })
+        });
+        begins.await.unwrap();
+        assert!(server.process().signal(Signal::SIGKILL) && backend.is_alive());
+        if starts_again {
+            server.start().await.unwrap();
+            assert_eq!(one(&server.url("postgres"), "SELECT 'up'").await, "up");
+        } else {
+            assert!(server.process().wait_gone_blocking(Duration::from_secs(20)));
+            let folder = server.folder().to_owned();
+            drop(server);
+            assert!(backend.wait_gone_blocking(Duration::from_secs(20)) && !folder.exists());
+            computing.abort();
+            return;
+        }
+        assert!(!backend.is_alive());
+        computing.abort();
+    }
 }
 
 /// Two servers asked for one port: the second must not take the first one's for its own.
