@@ -35,6 +35,13 @@ pub struct LabArgs {
     pub command: LabCommand,
 }
 
+impl LabArgs {
+    /// Whether this process becomes the lab itself.
+    pub(super) fn is_the_lab(&self) -> bool {
+        matches!(self.command, LabCommand::Up { foreground: true, .. })
+    }
+}
+
 /// What can be done with a lab.
 #[derive(Subcommand, Clone, Debug)]
 pub enum LabCommand {

@@ -14,6 +14,7 @@ mod rehearsal;
 mod rehearse;
 mod runbook;
 mod signal;
+mod trace;
 mod ui;
 
 use std::{ffi::OsString, io::IsTerminal};
@@ -47,6 +48,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
 
 fn dispatch(ui: &Ui, config: &Config, cli: Cli) -> u8 {
     use args::Command;
+    trace::begin(ui.redactor(), matches!(&cli.command, Some(Command::Lab(args)) if args.is_the_lab()));
     match cli.command {
         None => match cli.run.file.clone() {
             Some(file) => runbook::run(ui, config, &file, &cli.run),

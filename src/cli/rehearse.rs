@@ -13,6 +13,7 @@ use super::{
     exit,
     rehearsal::{Rehearsal, all_json},
     runbook, signal,
+    trace::LabLog,
     ui::Ui,
 };
 use crate::{
@@ -57,12 +58,13 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
 
 /// Rehearses as often as it was asked for. A run that is tried is compared with one that nothing happens to.
 fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
+    let log = LabLog::begin(ui.redactor());
     let (crashes, phase) = (args.crash.clone(), args.phase.clone());
     let mut trial = Trial { crashes, phase, rollback: args.rollback, ..Trial::default() };
     let mut unharmed = None;
     if args.chaos.is_some() || args.twice {
         ui.remark("first a rehearsal without harm, to compare with");
-        let first = once(ui, config, args, &trial, 0)?;
+        let first = once(ui, config, args, &trial, 0, &log)?;
         if first.exit != exit::DONE {
             ui.print(&first.report());
             return Ok((vec![first.json()], first.exit));
@@ -79,7 +81,7 @@ fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>,
         if let Some(seed) = trial.chaos {
             ui.remark(&format!("the run is killed again and again; `--chaos={seed}` does the same"));
         }
-        let mut rehearsal = once(ui, config, args, &trial, number)?;
+        let mut rehearsal = once(ui, config, args, &trial, number, &log)?;
         if let Some(unharmed) = &unharmed {
             rehearsal.compare(unharmed);
         }
@@ -93,7 +95,7 @@ fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>,
     Ok((runs, exit))
 }
 
-fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u32) -> Result<Rehearsal> {
+fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u32, log: &LabLog) -> Result<Rehearsal> {
     let script = rehearsal_of(&args.file)?;
     runbook::require_waivers(ui, config, &args.file, &args.waive)?;
     let day = args.faults.as_deref().map(|given| bad_day(given, number)).transpose()?;
@@ -126,6 +128,7 @@ fn once(ui: &Ui, config: &Config, args: &RehearseArgs, trial: &Trial, number: u3
         }
         Ok((Lab::start(config, options).await?, from.to_string(), to.to_string()))
     })?;
+    log.write_into(&folder);
     let mut stage = stage(&lab, &folder, args, schema, (from.clone(), to.clone()))?;
     stage.trial = trial.clone();
     if let Some(day) = day {
