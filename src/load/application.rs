@@ -61,6 +61,9 @@ const TURN: [Operation; 8] = [
     Operation::Erase,
 ];
 
+/// What pools wait at least before they try again: a login that is refused costs both sides more than a statement.
+const RECONNECTS_AFTER: Duration = Duration::from_millis(20);
+
 /// Notes that are kept before the oldest is erased.
 const NOTES_KEPT: usize = 5;
 
@@ -85,10 +88,15 @@ impl Application {
     pub(super) async fn run(mut self) {
         while !self.shared.is_over() {
             match self.connect().await {
-                Ok((connection, place)) => self.work(&connection, place).await,
-                Err(failure) => self.shared.book.refused(self.client, &failure),
+                Ok((connection, place)) => {
+                    self.work(&connection, place).await;
+                    clock::sleep(self.think).await;
+                }
+                Err(failure) => {
+                    self.shared.book.refused(self.client, &failure);
+                    clock::sleep(RECONNECTS_AFTER).await;
+                }
             }
-            clock::sleep(self.think).await;
         }
     }
 

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::base::clock;
 
+/// Between two writes as long as only one side is known.
+const ALONE: Duration = Duration::from_millis(10);
+
 /// The endpoints that all probes know. The second one may become known while they run.
 #[derive(Clone, Debug)]
 pub(super) struct Places(Arc<RwLock<Vec<(u8, Endpoint)>>>);
@@ -24,6 +27,13 @@ impl Places {
 
     pub(super) fn add(&self, place: u8, endpoint: Endpoint) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push((place, endpoint));
+    }
+
+    /// The pause after a write: while nobody knows another side there is no switch to be measured, and the server is
+    /// not kept busier than it takes to see a lost write.
+    fn pause(&self, think: Duration) -> Duration {
+        let is_alone = self.0.read().unwrap_or_else(PoisonError::into_inner).len() < 2;
+        if is_alone { think.max(ALONE) } else { think }
     }
 
     /// The endpoint on one side or the other.
@@ -80,7 +90,7 @@ impl Probe {
             if result.is_err() {
                 return;
             }
-            clock::sleep(self.think).await;
+            clock::sleep(self.places.pause(self.think)).await;
         }
     }
 }

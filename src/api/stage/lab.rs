@@ -6,7 +6,7 @@ use rhai::Dynamic;
 
 use super::{
     sql_file::{self, Piece},
-    stage, state,
+    stage, state, verifier,
 };
 use crate::{
     api::{
@@ -160,8 +160,8 @@ fn login(call: &Call) -> Result<Dynamic> {
     let password = language::random_password();
     call.host.redactor().learn(&password);
     // A verifier, not the password: what stands in a statement reaches the server's log.
-    let verifier = postgres_protocol::password::scram_sha_256(password.expose().as_bytes());
-    let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", ident::ident(&role)?, ident::literal(&verifier)?);
+    let verifier = verifier::of_one_round(&password);
+    let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", ident::ident(&role)?, ident::literal(verifier.expose())?);
     let fields = pg::write(call, "letting a role log in", async |session| {
         session.batch(&sql).await?;
         let target = session.target();

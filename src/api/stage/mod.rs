@@ -7,6 +7,7 @@ mod lab;
 mod load;
 mod sql_file;
 mod state;
+mod verifier;
 
 use std::{
     collections::BTreeMap,
