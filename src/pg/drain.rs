@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{
     fence, own,
     record::{Record as _, field, record},
-    schema,
+    schema, sequences,
     session::Session,
     sets::{self, Followed},
     subscription::{self, Subscription},
@@ -159,6 +159,7 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
     stream.from.prepare(&[FIRST]).await?;
     turn::prepare(stream).await?;
     fence::prepare(stream.from, stream.to).await?;
+    sequences::prepare(stream.from, stream.to).await?;
     Ok(Baseline { oid: follower.oid, publications: follower.publications, errors: seen.errors, catalog })
 }
 

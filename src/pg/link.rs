@@ -32,8 +32,12 @@ const NOTICES_KEPT: usize = 200;
 /// Prepared statements kept per connection. In a cutover each poll then costs one round trip instead of two.
 const STATEMENTS_KEPT: usize = 64;
 
-/// A longer text was made for one use; keeping it would push out those that are asked again.
-const LONGEST_KEPT: usize = 2000;
+/// A longer text was made for one use; keeping it would push out those that are asked again. The longest of our own,
+/// the token of a catalog, takes three times as long to plan as to run.
+const LONGEST_KEPT: usize = 10_000;
+
+/// So much of a statement is told for diagnostics; values are bound and not told at all.
+const LONGEST_TOLD: usize = 100;
 
 /// A connection that was idle this long is asked for a sign of life before a statement is entrusted to it: a
 /// statement sent into a dead connection has an unknown outcome, a sign of life has none.
@@ -180,6 +184,14 @@ impl Link {
 
     /// Does one request.
     pub(super) async fn perform(&mut self, sql: &str, request: Request<'_>) -> Result<Reply, Failure> {
+        let begun = clock::instant();
+        let answer = self.ask(sql, request).await;
+        let us = begun.elapsed().as_micros();
+        tracing::debug!(us, failed = answer.is_err(), sql = sql.get(..LONGEST_TOLD).unwrap_or(sql));
+        answer
+    }
+
+    async fn ask(&mut self, sql: &str, request: Request<'_>) -> Result<Reply, Failure> {
         match request {
             Request::Rows { wraps, values, limit } => self.rows(sql, wraps, values, limit).await.map(Reply::Rows),
             Request::Prepare { wraps } => self.prepare(sql, Answer::Read { wraps }).await.map(|_| Reply::Count(0)),

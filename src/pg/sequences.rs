@@ -110,10 +110,14 @@ async fn states(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     Ok(states)
 }
 
+const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
+     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
+const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
+     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
+const NUMBER: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'";
+
 /// From 18 on there is a function that gives both.
 async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
-    const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
-         FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
     let row = session.one(DATA, &[oids.to_vec().into()]).await?;
     let (last, called): (Vec<i64>, Vec<bool>) = (field(&row, "last")?, field(&row, "called")?);
     Ok(last.into_iter().zip(called).collect())
@@ -123,8 +127,6 @@ async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
 /// one, by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that
 /// grows with the square (measured on 15: 1,000 take 290 ms).
 async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
-    const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
-         FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
     let last: Vec<Option<i64>> = session.scalar(VALUES, &[oids.to_vec().into()]).await?;
     let unused: Vec<String> =
         oids.iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(oid, _)| oid.to_string()).collect();
@@ -161,40 +163,54 @@ fn vanished() -> crate::base::Error {
 /// # Errors
 /// `pg_sql` naming sequences that do not exist there, or with 22003 when a value lies outside a sequence's bounds.
 pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
-    const MISSING: &str = "SELECT w.schema || '.' || w.name AS missing \
-         FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
-         LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
-           ON n.nspname = w.schema AND c.relname = w.name WHERE c.oid IS NULL";
-    const SET: &str = "SELECT count(setval(c.oid::regclass, w.last_value, w.is_called)) \
-         FROM unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
-         JOIN pg_namespace n ON n.nspname = w.schema \
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind = 'S'";
-    if sequences.is_empty() {
-        return Ok(());
-    }
-    let list = |field: fn(&Sequence) -> Value, of: &[Sequence]| Value::List(of.iter().map(field).collect());
-    let schema = |s: &Sequence| Value::from(s.schema.as_str());
-    let name = |s: &Sequence| Value::from(s.name.as_str());
-    let missing = session.texts(MISSING, &[list(schema, sequences), list(name, sequences)]).await?;
-    if !missing.is_empty() {
-        let number = count(missing.len(), "sequence");
-        let place = session.target().label();
-        return Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
-            .detail("sqlstate", "42P01"));
+    let names = |of: &[Sequence]| {
+        let list = |field: fn(&Sequence) -> &str| Value::List(of.iter().map(|s| field(s).into()).collect());
+        [list(|s| &s.schema), list(|s| &s.name)]
+    };
+    // One statement looks before it sets. More than one must not set before all have looked.
+    if sequences.len() > CHUNK {
+        refuse_missing(session, session.texts(MISSING, &names(sequences)).await?)?;
     }
     for chunk in sequences.chunks(CHUNK) {
-        let values = [
-            list(schema, chunk),
-            list(name, chunk),
-            list(|s| Value::Int(s.last_value), chunk),
-            list(|s| Value::Bool(s.is_called), chunk),
-        ];
-        let set: i64 = session.scalar(SET, &values).await?;
+        let [schemas, names] = names(chunk);
+        let last = Value::List(chunk.iter().map(|s| Value::Int(s.last_value)).collect());
+        let called = Value::List(chunk.iter().map(|s| Value::Bool(s.is_called)).collect());
+        let row = session.one(SET, &[schemas, names, last, called]).await?;
+        refuse_missing(session, field(&row, "missing")?)?;
+        let set: i64 = field(&row, "set")?;
         if usize::try_from(set) != Ok(chunk.len()) {
             return Err(fail!(Code::PgSql, "{set} of {} were set", count(chunk.len(), "sequence")));
         }
     }
     Ok(())
+}
+
+const MISSING: &str = "SELECT w.schema || '.' || w.name AS missing \
+     FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
+     LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
+       ON n.nspname = w.schema AND c.relname = w.name WHERE c.oid IS NULL";
+const SET: &str = "WITH w AS MATERIALIZED (SELECT w.*, c.oid \
+       FROM unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
+       LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
+         ON n.nspname = w.schema AND c.relname = w.name), \
+     m AS MATERIALIZED (SELECT coalesce(array_agg(w.schema || '.' || w.name) FILTER (WHERE w.oid IS NULL), '{}') AS missing FROM w) \
+     SELECT m.missing, (SELECT count(setval(w.oid::regclass, w.last_value, w.is_called)) FROM w WHERE m.missing = '{}') AS set \
+     FROM m";
+
+fn refuse_missing(session: &Session, missing: Vec<String>) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (number, place) = (count(missing.len(), "sequence"), session.target().label());
+    Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
+        .detail("sqlstate", "42P01"))
+}
+
+/// Lets both servers read the statements of [`copy_again`] ahead.
+pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
+    let states = if from.major().await? >= 18 { DATA } else { VALUES };
+    from.prepare(&[states, NUMBER]).await?;
+    to.prepare(&[SET]).await
 }
 
 /// Reads all sequences of `from`, sets them on `to`, and gives what was set.
@@ -212,7 +228,6 @@ pub async fn copy(from: &Session, to: &Session) -> Result<Vec<Sequence>> {
 /// # Errors
 /// As [`read`] and [`apply`]; `require_failed` when sequences were made or dropped since.
 pub async fn copy_again(from: &Session, to: &Session, copied: &[Sequence]) -> Result<Vec<Sequence>> {
-    const NUMBER: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'";
     let oids: Vec<i64> = copied.iter().map(|sequence| sequence.oid).collect();
     let states = states(from, &oids).await?;
     let number: i64 = from.scalar(NUMBER, &[]).await?;
@@ -232,6 +247,25 @@ pub async fn copy_again(from: &Session, to: &Session, copied: &[Sequence]) -> Re
         now.iter().zip(copied).filter(|(now, then)| now != then).map(|(now, _)| now.clone()).collect();
     apply(to, &moved).await?;
     Ok(now)
+}
+
+/// The sequences of the server in use, `to`, that would hand out what `from` had handed out before. Empty after a
+/// cutover.
+pub async fn behind(from: &Session, to: &Session) -> Result<Vec<String>> {
+    let (there, here) = (read(from).await?, read(to).await?);
+    let here: BTreeMap<_, _> = here.iter().map(|s| ((s.schema.as_str(), s.name.as_str()), s)).collect();
+    let is_behind = |old: &&Sequence| {
+        here.get(&(old.schema.as_str(), old.name.as_str())).is_none_or(|new| {
+            // One that has come round again may be anywhere.
+            let is_lower = match new.increment > 0 {
+                true => new.last_value < old.last_value,
+                false => new.last_value > old.last_value,
+            };
+            let hands_out_again = new.last_value == old.last_value && old.is_called && !new.is_called;
+            !new.cycle && (is_lower || hands_out_again)
+        })
+    };
+    Ok(there.iter().filter(is_behind).map(|s| format!("{}.{}", s.schema, s.name)).collect())
 }
 
 /// Every difference in existence, definition and state, by name. Empty means equal.
