@@ -4,7 +4,7 @@
 //! (`is_called = false`), and NULL where the reader lacks a privilege. Here nothing is skipped: what cannot be read is
 //! an error that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     record::{field, record},
@@ -60,6 +60,47 @@ record! {
     }
 }
 
+/// What is copied of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Schema.
+    pub schema: String,
+    /// Name, unquoted.
+    pub name: String,
+    /// The value handed out last, or the next one if `is_called` is false.
+    pub last_value: i64,
+    /// Whether `last_value` has been handed out.
+    pub is_called: bool,
+}
+
+impl State {
+    fn key(&self) -> (&str, &str) {
+        (&self.schema, &self.name)
+    }
+
+    fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+impl Sequence {
+    /// What is copied of it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let Self { schema, name, last_value, is_called, .. } = self;
+        State { schema: schema.clone(), name: name.clone(), last_value: *last_value, is_called: *is_called }
+    }
+}
+
+/// What [`copy`] found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Sequences there are.
+    pub sequences: usize,
+    /// Those that were not equal, and are now.
+    pub set: usize,
+}
+
 /// Sequences per statement. Each is locked until its statement ends, and a server's lock table holds about
 /// `max_locks_per_transaction * max_connections` entries: 6,400 as servers come (manual, "Lock Management").
 const CHUNK: usize = 4000;
@@ -77,27 +118,45 @@ pub async fn read(session: &Session) -> Result<Vec<Sequence>> {
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid \
          WHERE c.relkind = 'S' AND c.relpersistence <> 't' ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
     let mut rows = session.query(LIST, &[]).await?;
-    let closed: Vec<String> = rows
-        .iter()
-        .filter(|row| row.get("readable") != Some(&Value::Bool(true)))
-        .filter_map(|row| Some(format!("{}.{}", row.get("schema")?.as_text()?, row.get("name")?.as_text()?)))
-        .collect();
-    if !closed.is_empty() {
-        return Err(fail!(
-            Code::PgSql,
-            "{} may not be read: {}",
-            count(closed.len(), "sequence"),
-            ticked_list(&closed, 5)
-        )
-        .detail("sqlstate", "42501")
-        .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"));
-    }
+    let closed = rows.iter().filter(|row| row.get("readable") != Some(&Value::Bool(true)));
+    let closed =
+        closed.filter_map(|row| Some(format!("{}.{}", row.get("schema")?.as_text()?, row.get("name")?.as_text()?)));
+    require_sight(&closed.collect::<Vec<String>>())?;
     let oids: Vec<i64> = rows.iter().filter_map(|row| row.get("oid").and_then(Value::as_int)).collect();
     let states = states(session, &oids).await?;
     for (row, (last_value, is_called)) in rows.iter_mut().zip(states) {
         row.extend(map! { "last_value" => last_value, "is_called" => is_called });
     }
     rows.iter().map(super::Record::from_map).collect()
+}
+
+fn require_sight(closed: &[String]) -> Result<()> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let (number, names) = (count(closed.len(), "sequence"), ticked_list(closed, 5));
+    Err(fail!(Code::PgSql, "{number} may not be read: {names}")
+        .detail("sqlstate", "42501")
+        .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"))
+}
+
+/// The state of every sequence, each with its oid, in no order. The definitions stay on the server, and names come as
+/// arrays: of ten thousand sequences this takes a part of what [`read`] takes.
+async fn look(session: &Session) -> Result<Vec<(i64, State)>> {
+    const LIST: &str = "SELECT coalesce(array_agg(c.oid), '{}') AS oids, \
+         coalesce(array_agg(n.nspname::text), '{}') AS schemas, coalesce(array_agg(c.relname::text), '{}') AS names, \
+         coalesce(array_agg(n.nspname || '.' || c.relname) FILTER (WHERE NOT (has_sequence_privilege(c.oid, 'SELECT') \
+           AND has_schema_privilege(n.oid, 'USAGE'))), '{}') AS closed \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'S' AND c.relpersistence <> 't'";
+    let row = session.one(LIST, &[]).await?;
+    require_sight(&field::<Vec<String>>(&row, "closed")?)?;
+    let (oids, schemas, names): (Vec<i64>, Vec<String>, Vec<String>) =
+        (field(&row, "oids")?, field(&row, "schemas")?, field(&row, "names")?);
+    let states = states(session, &oids).await?;
+    let names = schemas.into_iter().zip(names).zip(states);
+    let state = |((schema, name), (last_value, is_called))| State { schema, name, last_value, is_called };
+    Ok(oids.into_iter().zip(names.map(state)).collect())
 }
 
 /// The state of each sequence, in the order of `oids`.
@@ -123,6 +182,8 @@ async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
 /// one, by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that
 /// grows with the square (measured on 15: 1,000 take 290 ms).
 async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+    const ANSWER: &str = "SELECT current_setting('pgrun.values')::int8[] AS values, \
+         current_setting('pgrun.called')::bool[] AS called";
     const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
          FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
     let last: Vec<Option<i64>> = session.scalar(VALUES, &[oids.to_vec().into()]).await?;
@@ -130,21 +191,20 @@ async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
         oids.iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(oid, _)| oid.to_string()).collect();
     let mut looked = Vec::new();
     if !unused.is_empty() {
-        // A DO block gives no rows; a setting of this session carries its answer.
+        // A DO block gives no rows; settings of this session carry its answer.
         let look = format!(
-            "DO $pgrun$ DECLARE o oid; v int8; c bool; seen text[] := '{{}}'; BEGIN \
+            "DO $pgrun$ DECLARE o oid; v int8; c bool; values int8[] := '{{}}'; called bool[] := '{{}}'; BEGIN \
              FOREACH o IN ARRAY '{{{}}}'::oid[] LOOP \
              EXECUTE format('SELECT last_value, is_called FROM %s', o::regclass) INTO v, c; \
-             seen := seen || format('{{\"value\": %s, \"called\": %s}}', v, c::text); END LOOP; \
-             PERFORM set_config('pgrun.sequences', '[' || array_to_string(seen, ',') || ']', false); END $pgrun$",
+             values := values || v; called := called || c; END LOOP; \
+             PERFORM set_config('pgrun.values', values::text, false), set_config('pgrun.called', called::text, false); \
+             END $pgrun$",
             unused.join(",")
         );
         session.batch(&look).await?;
-        let answer = session.value("SELECT current_setting('pgrun.sequences')::json", &[]).await?;
-        for entry in answer.as_list().unwrap_or_default() {
-            let entry = entry.as_map().ok_or_else(vanished)?;
-            looked.push((field(entry, "value")?, field(entry, "called")?));
-        }
+        let answer = session.one(ANSWER, &[]).await?;
+        let (values, called): (Vec<i64>, Vec<bool>) = (field(&answer, "values")?, field(&answer, "called")?);
+        looked.extend(values.into_iter().zip(called));
     }
     let mut looked = looked.into_iter();
     last.into_iter().map(|last| last.map(|last| (last, true)).or_else(|| looked.next()).ok_or_else(vanished)).collect()
@@ -160,7 +220,7 @@ fn vanished() -> crate::base::Error {
 ///
 /// # Errors
 /// `pg_sql` naming sequences that do not exist there, or with 22003 when a value lies outside a sequence's bounds.
-pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
+pub async fn apply(session: &Session, sequences: &[State]) -> Result<()> {
     const MISSING: &str = "SELECT w.schema || '.' || w.name AS missing \
          FROM unnest($1::text[], $2::text[]) AS w(schema, name) \
          LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
@@ -172,9 +232,9 @@ pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
     if sequences.is_empty() {
         return Ok(());
     }
-    let list = |field: fn(&Sequence) -> Value, of: &[Sequence]| Value::List(of.iter().map(field).collect());
-    let schema = |s: &Sequence| Value::from(s.schema.as_str());
-    let name = |s: &Sequence| Value::from(s.name.as_str());
+    let list = |field: fn(&State) -> Value, of: &[State]| Value::List(of.iter().map(field).collect());
+    let schema = |s: &State| Value::from(s.schema.as_str());
+    let name = |s: &State| Value::from(s.name.as_str());
     let missing = session.texts(MISSING, &[list(schema, sequences), list(name, sequences)]).await?;
     if !missing.is_empty() {
         let number = count(missing.len(), "sequence");
@@ -197,41 +257,40 @@ pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
     Ok(())
 }
 
-/// Reads all sequences of `from`, sets them on `to`, and gives what was set.
-pub async fn copy(from: &Session, to: &Session) -> Result<Vec<Sequence>> {
-    let sequences = read(from).await?;
-    apply(to, &sequences).await?;
-    Ok(sequences)
-}
-
-/// Reads the state of all sequences of `from` again, and sets on `to` those that moved since `copied` was copied.
-///
-/// For a window in which nobody can write: the copy before it has done most of the work. Nobody else may have set
-/// sequences on `to` in between. Gives all states as they are now.
+/// Lets every sequence of `to` stand where that of `from` stands. Both sides are looked at, at the same time, and what
+/// differs is set and looked at again. So a copy ahead of a window, in which nobody can write, leaves it little to do.
 ///
 /// # Errors
-/// As [`read`] and [`apply`]; `require_failed` when sequences were made or dropped since.
-pub async fn copy_again(from: &Session, to: &Session, copied: &[Sequence]) -> Result<Vec<Sequence>> {
-    const NUMBER: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'";
-    let oids: Vec<i64> = copied.iter().map(|sequence| sequence.oid).collect();
-    let states = states(from, &oids).await?;
-    let number: i64 = from.scalar(NUMBER, &[]).await?;
-    if usize::try_from(number) != Ok(copied.len()) {
-        return Err(fail!(
-            Code::RequireFailed,
-            "there were {}, now there are {number}",
-            count(copied.len(), "sequence")
-        )
-        .hint("compare the schemas, then copy all sequences"));
+/// As [`read`] and [`apply`]; `require_failed` when a sequence is on one side only, or differs after it was set.
+pub async fn copy(from: &Session, to: &Session) -> Result<Copied> {
+    let (there, here) = tokio::try_join!(look(from), look(to))?;
+    let known: BTreeMap<(&str, &str), (i64, &State)> =
+        here.iter().map(|(oid, state)| (state.key(), (*oid, state))).collect();
+    let names: BTreeSet<(&str, &str)> = there.iter().map(|(_, state)| state.key()).collect();
+    let missing = there.iter().filter(|(_, state)| !known.contains_key(&state.key()));
+    let extra = here.iter().filter(|(_, state)| !names.contains(&state.key()));
+    let odd: BTreeSet<String> = missing.chain(extra).map(|(_, state)| state.label()).collect();
+    let odd: Vec<String> = odd.into_iter().collect();
+    if !odd.is_empty() {
+        let (number, odd) = (count(odd.len(), "sequence"), ticked_list(&odd, 5));
+        return Err(fail!(Code::RequireFailed, "{number} on one side only: {odd}").hint("compare the schemas"));
     }
-    let pairs = copied.iter().zip(states);
-    let now: Vec<Sequence> = pairs
-        .map(|(sequence, (last_value, is_called))| Sequence { last_value, is_called, ..sequence.clone() })
-        .collect();
-    let moved: Vec<Sequence> =
-        now.iter().zip(copied).filter(|(now, then)| now != then).map(|(now, _)| now.clone()).collect();
+    let moved = there.iter().filter_map(|(_, state)| {
+        let (oid, known) = known.get(&state.key())?;
+        (*known != state).then(|| (*oid, state.clone()))
+    });
+    let (oids, moved): (Vec<i64>, Vec<State>) = moved.unzip();
     apply(to, &moved).await?;
-    Ok(now)
+    for (wanted, got) in moved.iter().zip(states(to, &oids).await?) {
+        if got != (wanted.last_value, wanted.is_called) {
+            let wanted = (wanted.label(), wanted.last_value, wanted.is_called);
+            return Err(fail!(
+                Code::RequireFailed,
+                "a sequence differs after it was set: got {got:?}, wanted {wanted:?}"
+            ));
+        }
+    }
+    Ok(Copied { sequences: there.len(), set: moved.len() })
 }
 
 /// Every difference in existence, definition and state, by name. Empty means equal.
@@ -242,7 +301,7 @@ pub fn differences(first: &[Sequence], second: &[Sequence]) -> Vec<Difference> {
         named.collect()
     };
     let (first, second) = (by_name(first), by_name(second));
-    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
     let mut found = Vec::new();
     for name in names {
         let mut differ = |field: &str, first: Option<String>, second: Option<String>| {
