@@ -23,7 +23,6 @@ use crate::{
     base::{Code, Config, Error, Redactor, Result, clock, span},
     fail,
     journal::{Key, Run},
-    pg::sequences::Sequence,
 };
 
 /// Everything a script's words and functions need. Clones share it.
@@ -83,22 +82,6 @@ struct Inner {
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
     guardian: Mutex<Option<Guardian>>,
-    sequences: CopiedSequences,
-}
-
-/// Sequences as they were copied last, by the two databases: in the window only what has moved since is set. Not
-/// journaled, since another process simply copies all of them.
-#[derive(Default)]
-pub(super) struct CopiedSequences(Mutex<HashMap<[String; 2], Vec<Sequence>>>);
-
-impl CopiedSequences {
-    pub(super) fn take(&self, way: &[String; 2]) -> Option<Vec<Sequence>> {
-        lock(&self.0).remove(way)
-    }
-
-    pub(super) fn keep(&self, way: [String; 2], copied: Vec<Sequence>) {
-        lock(&self.0).insert(way, copied);
-    }
 }
 
 impl Host {
@@ -116,7 +99,6 @@ impl Host {
             met: Mutex::default(),
             limits: Mutex::default(),
             guardian: Mutex::default(),
-            sequences: CopiedSequences::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -208,11 +190,6 @@ impl Host {
     /// Keeps the guardian of a fence as long as this run goes on, and gives the one before.
     pub(super) fn keep_guardian(&self, guardian: Guardian) -> Option<Guardian> {
         lock(&self.inner.guardian).replace(guardian)
-    }
-
-    /// What this process has copied.
-    pub(super) fn copied_sequences(&self) -> &CopiedSequences {
-        &self.inner.sequences
     }
 
     /// The undo clauses of finished steps.

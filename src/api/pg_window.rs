@@ -151,22 +151,12 @@ pub(super) const MODULE: Module = Module {
         Function {
             name: "copy_sequences",
             parameters: "streams",
-            gives: "#{ sequences }",
+            gives: "#{ sequences, set }",
             effect: Effect::Writes,
-            doc: "Reads all sequences of each database in one statement and sets them on the other side, value and \
-                  is_called alike.",
+            doc: "Reads all sequences of each database on both sides and sets those that differ in one statement, value \
+                  and is_called alike; looks at these again.",
             example: "try { pg::copy_sequences([]) } catch (e) { e.code } // => \"pg_value\"",
-            run: |call| copy_sequences(call, false),
-        },
-        Function {
-            name: "copy_moved_sequences",
-            parameters: "streams",
-            gives: "#{ sequences }",
-            effect: Effect::Writes,
-            doc: "Reads all sequences again and sets those that have moved since `copy_sequences`; all of them if another \
-                  process has copied them.",
-            example: "try { pg::copy_moved_sequences([]) } catch (e) { e.code } // => \"pg_value\"",
-            run: |call| copy_sequences(call, true),
+            run: copy_sequences,
         },
         Function {
             name: "sequences_behind",
@@ -223,19 +213,12 @@ fn prove_meeting(call: &Call) -> Result<Dynamic> {
     record(&look_all(call, "proving the meeting", async |blue, green| meeting::prove(blue, green, &evidence).await)?)
 }
 
-fn copy_sequences(call: &Call, only_moved: bool) -> Result<Dynamic> {
-    let known = call.host.copied_sequences();
-    let counts = Streams::read(call, 0)?.each(call, "copying sequences", &async |stream: Stream<'_>, _| {
-        let way = [stream.from, stream.to].map(|side| side.target().label());
-        let before = if only_moved { known.take(&way) } else { None };
-        let copied = match &before {
-            Some(before) => sequences::copy_again(stream.from, stream.to, before).await?,
-            None => sequences::copy(stream.from, stream.to).await?,
-        };
-        let number = copied.len();
-        known.keep(way, copied);
-        Ok(number)
+fn copy_sequences(call: &Call) -> Result<Dynamic> {
+    let copied = Streams::read(call, 0)?.each(call, "copying sequences", &async |stream: Stream<'_>, _| {
+        sequences::copy(stream.from, stream.to).await
     })?;
-    let sum = i64::try_from(counts.iter().sum::<usize>()).unwrap_or(i64::MAX);
-    Ok(convert::map_to_dynamic(&crate::map! { "sequences" => sum }))
+    let sum =
+        |of: fn(&sequences::Copied) -> usize| i64::try_from(copied.iter().map(of).sum::<usize>()).unwrap_or(i64::MAX);
+    let (all, set) = (sum(|copied| copied.sequences), sum(|copied| copied.set));
+    Ok(convert::map_to_dynamic(&crate::map! { "sequences" => all, "set" => set }))
 }

@@ -229,6 +229,10 @@ pub(super) struct RehearseArgs {
     /// After the cutover write on, go back, write on, and verify both ways
     #[arg(long, conflicts_with_all = ["phase", "twice"])]
     pub(super) rollback: bool,
+    /// Fill the stage with so many further sequences, tables and sessions, any of them:
+    /// `sequences=10000,tables=1000,connections=200`
+    #[arg(long, value_name = "KEY=N,..")]
+    pub(super) scale: Option<String>,
     /// Run every step's body and every undo twice in a row, and compare the end state
     #[arg(long)]
     pub(super) twice: bool,

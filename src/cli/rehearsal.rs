@@ -77,6 +77,7 @@ impl Rehearsal {
             "application_outage_ms": fact("application_outage_ms"), "laps": fact("laps"),
             "cutover_ms": fact("cutover_ms"), "steps": steps,
             "verified": fact("verified"), "waived": fact("waived"), "chaos": fact("chaos"), "calls": self.calls,
+            "scale": fact("scale"), "memory": fact("memory"),
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
         })
@@ -111,6 +112,7 @@ impl Rehearsal {
         if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
             let _ = writeln!(out, "  cutover window       {ms} ms");
         }
+        out.push_str(&size(&map("scale"), &map("memory")));
         for waiver in self.facts.get("waived").and_then(Value::as_list).unwrap_or_default() {
             let text = |name: &str| waiver.as_map().and_then(|map| map.get(name)).and_then(Value::as_text);
             let text = |name: &str| text(name).unwrap_or_default();
@@ -151,6 +153,20 @@ impl Rehearsal {
         }
         out
     }
+}
+
+/// How full the stage was, and what that took.
+fn size(scale: &Map, memory: &Map) -> String {
+    let mut out = String::new();
+    let number = |name: &str| scale.get(name).and_then(Value::as_int).unwrap_or(0);
+    if !scale.is_empty() {
+        let made = ["sequences", "tables", "connections"].map(|name| format!("{} {name}", number(name)));
+        let _ = writeln!(out, "  scale                {}, ended {} times", made.join(", "), number("ended"));
+    }
+    if let Some(kb) = memory.get("peak_kb").and_then(Value::as_int) {
+        let _ = writeln!(out, "  memory of the run    {} MB at most", kb / 1024);
+    }
+    out
 }
 
 fn spread(spread: &Map) -> String {

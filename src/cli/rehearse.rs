@@ -60,7 +60,8 @@ pub(super) fn run(ui: &Ui, config: &Config, args: &RehearseArgs) -> u8 {
 fn rehearse(ui: &Ui, config: &Config, args: &RehearseArgs) -> Result<(Vec<Json>, u8)> {
     let log = LabLog::begin(ui.redactor());
     let (crashes, phase) = (args.crash.clone(), args.phase.clone());
-    let mut trial = Trial { crashes, phase, rollback: args.rollback, ..Trial::default() };
+    let scale = args.scale.as_deref().map(str::parse).transpose()?.unwrap_or_default();
+    let mut trial = Trial { crashes, phase, scale, rollback: args.rollback, ..Trial::default() };
     let mut unharmed = None;
     if args.chaos.is_some() || args.twice {
         ui.remark("first a rehearsal without harm, to compare with");

@@ -35,7 +35,7 @@ impl Directory {
 
     /// Where to go, at most `every` old. A failure is an answer too: if each client waited for its own, they would
     /// queue up behind a source that hangs.
-    async fn look(&self, limit: Duration) -> Result<Endpoint> {
+    pub(super) async fn look(&self, limit: Duration) -> Result<Endpoint> {
         let mut known = self.known.lock().await;
         if let Some((answer, at)) = &*known
             && at.elapsed() < self.every

@@ -84,6 +84,12 @@ impl Connection {
         self.client.is_closed()
     }
 
+    /// Waits until the server has ended the session. To be waited for once.
+    pub(super) async fn ended(&mut self) {
+        // Whether the driver failed or was done, the session is over.
+        let _ = (&mut self.driver).await;
+    }
+
     /// The client, for questions.
     pub(super) fn client(&mut self) -> &mut Client {
         &mut self.client

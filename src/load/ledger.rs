@@ -266,6 +266,8 @@ impl Book {
             in_doubt,
             silent_ms: inner.last.map(|(at_us, _)| now_us.saturating_sub(at_us) / 1000),
             endpoint,
+            idle: 0,
+            idle_ended: 0,
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! - *Probes* know both endpoints and alternate between them on any error. They measure the outage itself.
 //! - *Applications* know where to go only by asking, as an application asks its secret. They measure what users see.
+//!   Their pools may hold sessions that nobody uses: a fence has more to end then, and a server more to let in again.
 //!
 //! Every write carries a tag of its own. A write is *acknowledged* when the server said that it is committed, *failed*
 //! when it said that it is not, and *in doubt* when it said neither; a retry is a new write with a new tag. Afterwards
@@ -16,6 +17,7 @@ mod connection;
 mod ledger;
 mod outage;
 mod plan;
+mod pool;
 mod prepare;
 mod probe;
 mod proof;
@@ -49,6 +51,7 @@ use crate::{
 };
 use application::Application;
 use ledger::Book;
+use pool::Held;
 use probe::{Places, Probe};
 use tables::Tables;
 
@@ -58,6 +61,7 @@ pub struct Load {
     places: Places,
     tables: Arc<Tables>,
     running: Arc<AtomicUsize>,
+    held: Arc<Held>,
     stop: watch::Sender<bool>,
     clients: JoinSet<()>,
     patience: Duration,
@@ -94,6 +98,10 @@ pub struct Status {
     pub silent_ms: Option<u64>,
     /// Where the last acknowledgement came from, as `host:port`.
     pub endpoint: Option<String>,
+    /// Sessions that pools hold now.
+    pub idle: usize,
+    /// How often one of those was ended by the server.
+    pub idle_ended: usize,
 }
 
 impl Status {
@@ -109,6 +117,8 @@ impl Status {
             "in_doubt" => int(self.in_doubt),
             "silent_ms" => self.silent_ms.map(int),
             "endpoint" => self.endpoint.as_deref(),
+            "idle" => i64::try_from(self.idle).unwrap_or(i64::MAX),
+            "idle_ended" => i64::try_from(self.idle_ended).unwrap_or(i64::MAX),
         }
     }
 }
@@ -140,13 +150,14 @@ impl Shared {
 }
 
 impl Load {
-    /// Starts the clients of a plan, and returns when each has had its first acknowledgement.
+    /// Starts the clients of a plan, and returns when each has had its first acknowledgement and the pools are full.
     ///
     /// # Errors
     /// `value_guard` for a plan without clients or with a schema that is no identifier; `timeout` when a client cannot
-    /// write within the plan's `start_limit`, with the last reason.
+    /// write, or a pool is not full, within the plan's `start_limit`, with the last reason.
     pub async fn start(plan: Plan) -> Result<Self> {
         let writers = plan.probes.as_ref().map_or(0, |probes| probes.writers);
+        let idle = plan.applications.as_ref().map_or(0, |applications| applications.idle);
         let others = plan.applications.as_ref().map_or(0, |applications| applications.clients);
         let Some(all @ 1..) = writers.checked_add(others) else {
             return Err(fail!(
@@ -167,6 +178,7 @@ impl Load {
         };
         let places = Places::new(vec![]);
         let running = Arc::new(AtomicUsize::new(0));
+        let held = Arc::new(Held::default());
         let mut clients = JoinSet::new();
         if let Some(probes) = plan.probes {
             for endpoint in [Some(probes.a), probes.b].into_iter().flatten() {
@@ -183,10 +195,12 @@ impl Load {
                 let application = Application::new(shared.clone(), client, Arc::clone(&directory), applications.think);
                 clients.spawn(counted(&running, application.run()));
             }
+            pool::hold(&mut clients, applications.idle, &shared, &directory, &held);
         }
         let patience = plan.attempt_limit.saturating_mul(3);
-        let load = Self { book, places, tables, running, stop, clients, patience };
+        let load = Self { book, places, tables, running, held, stop, clients, patience };
         load.all_write(all, plan.start_limit).await?;
+        load.all_held(idle, plan.start_limit).await?;
         Ok(load)
     }
 
@@ -203,6 +217,17 @@ impl Load {
         .await
     }
 
+    async fn all_held(&self, count: u16, limit: Duration) -> Result<()> {
+        let what = format!("the pools to hold {count} sessions");
+        poll::until(&what, Patience { every: Duration::from_millis(5), deadline: limit }, async || {
+            let (open, _) = self.held.counts();
+            let reason = self.held.last_failure().unwrap_or_else(|| "none has failed".to_owned());
+            let is_full = open >= usize::from(count);
+            Ok(if is_full { Seen::Ready(()) } else { Seen::NotYet(format!("{open} are open; {reason}")) })
+        })
+        .await
+    }
+
     /// For an endpoint that is not known yet, such as an instance that the procedure will make.
     #[must_use]
     pub fn second_endpoint(&self) -> SecondEndpoint {
@@ -212,7 +237,8 @@ impl Load {
     /// How it is doing now.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.book.status(self.running.load(Ordering::Relaxed))
+        let (idle, idle_ended) = self.held.counts();
+        Status { idle, idle_ended, ..self.book.status(self.running.load(Ordering::Relaxed)) }
     }
 
     /// A copy of the ledger as it is now.

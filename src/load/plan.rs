@@ -82,6 +82,8 @@ impl Probes {
 pub struct Applications {
     /// How many.
     pub clients: u16,
+    /// Sessions that their pools hold besides, without using them. A fence has to end them, and they come back.
+    pub idle: u16,
     /// Whom they ask.
     pub source: Source,
     /// The pause after an operation.
@@ -95,7 +97,7 @@ impl Applications {
     /// Clients with 5 ms of think time that ask at most every 50 ms.
     #[must_use]
     pub fn new(clients: u16, source: Source) -> Self {
-        Self { clients, source, think: Duration::from_millis(5), refetch_every: Duration::from_millis(50) }
+        Self { clients, idle: 0, source, think: Duration::from_millis(5), refetch_every: Duration::from_millis(50) }
     }
 }
 

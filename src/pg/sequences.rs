@@ -4,7 +4,7 @@
 //! (`is_called = false`), and NULL where the reader lacks a privilege. Here nothing is skipped: what cannot be read is
 //! an error that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     record::{field, record},
@@ -60,6 +60,47 @@ record! {
     }
 }
 
+/// What is copied of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Schema.
+    pub schema: String,
+    /// Name, unquoted.
+    pub name: String,
+    /// The value handed out last, or the next one if `is_called` is false.
+    pub last_value: i64,
+    /// Whether `last_value` has been handed out.
+    pub is_called: bool,
+}
+
+impl State {
+    fn key(&self) -> (&str, &str) {
+        (&self.schema, &self.name)
+    }
+
+    fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+impl Sequence {
+    /// What is copied of it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let Self { schema, name, last_value, is_called, .. } = self;
+        State { schema: schema.clone(), name: name.clone(), last_value: *last_value, is_called: *is_called }
+    }
+}
+
+/// What [`copy`] found and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Sequences there are.
+    pub sequences: usize,
+    /// Those that were not equal, and are now.
+    pub set: usize,
+}
+
 /// Sequences per statement. Each is locked until its statement ends, and a server's lock table holds about
 /// `max_locks_per_transaction * max_connections` entries: 6,400 as servers come (manual, "Lock Management").
 const CHUNK: usize = 4000;
@@ -77,27 +118,50 @@ pub async fn read(session: &Session) -> Result<Vec<Sequence>> {
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid \
          WHERE c.relkind = 'S' AND c.relpersistence <> 't' ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
     let mut rows = session.query(LIST, &[]).await?;
-    let closed: Vec<String> = rows
-        .iter()
-        .filter(|row| row.get("readable") != Some(&Value::Bool(true)))
-        .filter_map(|row| Some(format!("{}.{}", row.get("schema")?.as_text()?, row.get("name")?.as_text()?)))
-        .collect();
-    if !closed.is_empty() {
-        return Err(fail!(
-            Code::PgSql,
-            "{} may not be read: {}",
-            count(closed.len(), "sequence"),
-            ticked_list(&closed, 5)
-        )
-        .detail("sqlstate", "42501")
-        .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"));
-    }
+    let closed = rows.iter().filter(|row| row.get("readable") != Some(&Value::Bool(true)));
+    let closed =
+        closed.filter_map(|row| Some(format!("{}.{}", row.get("schema")?.as_text()?, row.get("name")?.as_text()?)));
+    require_sight(&closed.collect::<Vec<String>>())?;
     let oids: Vec<i64> = rows.iter().filter_map(|row| row.get("oid").and_then(Value::as_int)).collect();
     let states = states(session, &oids).await?;
     for (row, (last_value, is_called)) in rows.iter_mut().zip(states) {
         row.extend(map! { "last_value" => last_value, "is_called" => is_called });
     }
     rows.iter().map(super::Record::from_map).collect()
+}
+
+fn require_sight(closed: &[String]) -> Result<()> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let (number, names) = (count(closed.len(), "sequence"), ticked_list(closed, 5));
+    Err(fail!(Code::PgSql, "{number} may not be read: {names}")
+        .detail("sqlstate", "42501")
+        .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"))
+}
+
+const LOOK: &str = "SELECT coalesce(array_agg(c.oid), '{}') AS oids, \
+     coalesce(array_agg(n.nspname::text), '{}') AS schemas, coalesce(array_agg(c.relname::text), '{}') AS names, \
+     coalesce(array_agg(n.nspname || '.' || c.relname) FILTER (WHERE NOT (has_sequence_privilege(c.oid, 'SELECT') \
+     AND has_schema_privilege(n.oid, 'USAGE'))), '{}') AS closed \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relkind = 'S' AND c.relpersistence <> 't'";
+const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
+     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
+const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
+     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
+
+/// The state of every sequence, each with its oid, in no order. The definitions stay on the server, and names come as
+/// arrays: of ten thousand sequences this takes a part of what [`read`] takes.
+async fn look(session: &Session) -> Result<Vec<(i64, State)>> {
+    let row = session.one(LOOK, &[]).await?;
+    require_sight(&field::<Vec<String>>(&row, "closed")?)?;
+    let (oids, schemas, names): (Vec<i64>, Vec<String>, Vec<String>) =
+        (field(&row, "oids")?, field(&row, "schemas")?, field(&row, "names")?);
+    let states = states(session, &oids).await?;
+    let names = schemas.into_iter().zip(names).zip(states);
+    let state = |((schema, name), (last_value, is_called))| State { schema, name, last_value, is_called };
+    Ok(oids.into_iter().zip(names.map(state)).collect())
 }
 
 /// The state of each sequence, in the order of `oids`.
@@ -110,12 +174,6 @@ async fn states(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     Ok(states)
 }
 
-const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
-     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
-const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
-     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
-const NUMBER: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relpersistence <> 't'";
-
 /// From 18 on there is a function that gives both.
 async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     let row = session.one(DATA, &[oids.to_vec().into()]).await?;
@@ -127,26 +185,27 @@ async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
 /// one, by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that
 /// grows with the square (measured on 15: 1,000 take 290 ms).
 async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+    const ANSWER: &str = "SELECT current_setting('pgrun.values')::int8[] AS values, \
+         current_setting('pgrun.called')::bool[] AS called";
     let last: Vec<Option<i64>> = session.scalar(VALUES, &[oids.to_vec().into()]).await?;
     let unused: Vec<String> =
         oids.iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(oid, _)| oid.to_string()).collect();
     let mut looked = Vec::new();
     if !unused.is_empty() {
-        // A DO block gives no rows; a setting of this session carries its answer.
+        // A DO block gives no rows; settings of this session carry its answer.
         let look = format!(
-            "DO $pgrun$ DECLARE o oid; v int8; c bool; seen text[] := '{{}}'; BEGIN \
+            "DO $pgrun$ DECLARE o oid; v int8; c bool; values int8[] := '{{}}'; called bool[] := '{{}}'; BEGIN \
              FOREACH o IN ARRAY '{{{}}}'::oid[] LOOP \
              EXECUTE format('SELECT last_value, is_called FROM %s', o::regclass) INTO v, c; \
-             seen := seen || format('{{\"value\": %s, \"called\": %s}}', v, c::text); END LOOP; \
-             PERFORM set_config('pgrun.sequences', '[' || array_to_string(seen, ',') || ']', false); END $pgrun$",
+             values := values || v; called := called || c; END LOOP; \
+             PERFORM set_config('pgrun.values', values::text, false), set_config('pgrun.called', called::text, false); \
+             END $pgrun$",
             unused.join(",")
         );
         session.batch(&look).await?;
-        let answer = session.value("SELECT current_setting('pgrun.sequences')::json", &[]).await?;
-        for entry in answer.as_list().unwrap_or_default() {
-            let entry = entry.as_map().ok_or_else(vanished)?;
-            looked.push((field(entry, "value")?, field(entry, "called")?));
-        }
+        let answer = session.one(ANSWER, &[]).await?;
+        let (values, called): (Vec<i64>, Vec<bool>) = (field(&answer, "values")?, field(&answer, "called")?);
+        looked.extend(values.into_iter().zip(called));
     }
     let mut looked = looked.into_iter();
     last.into_iter().map(|last| last.map(|last| (last, true)).or_else(|| looked.next()).ok_or_else(vanished)).collect()
@@ -162,21 +221,21 @@ fn vanished() -> crate::base::Error {
 ///
 /// # Errors
 /// `pg_sql` naming sequences that do not exist there, or with 22003 when a value lies outside a sequence's bounds.
-pub async fn apply(session: &Session, sequences: &[Sequence]) -> Result<()> {
-    let names = |of: &[Sequence]| {
-        let list = |field: fn(&Sequence) -> &str| Value::List(of.iter().map(|s| field(s).into()).collect());
+pub async fn apply(session: &Session, sequences: &[State]) -> Result<()> {
+    let names = |of: &[State]| {
+        let list = |field: fn(&State) -> &String| Value::List(of.iter().map(|s| field(s).as_str().into()).collect());
         [list(|s| &s.schema), list(|s| &s.name)]
     };
     // One statement looks before it sets. More than one must not set before all have looked.
     if sequences.len() > CHUNK {
-        refuse_missing(session, session.texts(MISSING, &names(sequences)).await?)?;
+        require_there(session, &session.texts(MISSING, &names(sequences)).await?)?;
     }
     for chunk in sequences.chunks(CHUNK) {
         let [schemas, names] = names(chunk);
         let last = Value::List(chunk.iter().map(|s| Value::Int(s.last_value)).collect());
         let called = Value::List(chunk.iter().map(|s| Value::Bool(s.is_called)).collect());
         let row = session.one(SET, &[schemas, names, last, called]).await?;
-        refuse_missing(session, field(&row, "missing")?)?;
+        require_there(session, &field::<Vec<String>>(&row, "missing")?)?;
         let set: i64 = field(&row, "set")?;
         if usize::try_from(set) != Ok(chunk.len()) {
             return Err(fail!(Code::PgSql, "{set} of {} were set", count(chunk.len(), "sequence")));
@@ -193,75 +252,77 @@ const SET: &str = "WITH w AS MATERIALIZED (SELECT w.*, c.oid \
        FROM unnest($1::text[], $2::text[], $3::int8[], $4::bool[]) AS w(schema, name, last_value, is_called) \
        LEFT JOIN (pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND c.relkind = 'S') \
          ON n.nspname = w.schema AND c.relname = w.name), \
-     m AS MATERIALIZED (SELECT coalesce(array_agg(w.schema || '.' || w.name) FILTER (WHERE w.oid IS NULL), '{}') AS missing FROM w) \
-     SELECT m.missing, (SELECT count(setval(w.oid::regclass, w.last_value, w.is_called)) FROM w WHERE m.missing = '{}') AS set \
-     FROM m";
+     m AS MATERIALIZED (SELECT coalesce(array_agg(w.schema || '.' || w.name) FILTER (WHERE w.oid IS NULL), '{}') \
+       AS missing FROM w) \
+     SELECT m.missing, (SELECT count(setval(w.oid::regclass, w.last_value, w.is_called)) FROM w \
+       WHERE m.missing = '{}') AS set FROM m";
 
-fn refuse_missing(session: &Session, missing: Vec<String>) -> Result<()> {
+fn require_there(session: &Session, missing: &[String]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     let (number, place) = (count(missing.len(), "sequence"), session.target().label());
-    Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(&missing, 5))
-        .detail("sqlstate", "42P01"))
+    Err(fail!(Code::PgSql, "{number} do not exist on {place}: {}", ticked_list(missing, 5)).detail("sqlstate", "42P01"))
 }
 
-/// Lets both servers read the statements of [`copy_again`] ahead.
+/// Lets both servers read the statements of [`copy`] ahead.
 pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
-    let states = if from.major().await? >= 18 { DATA } else { VALUES };
-    from.prepare(&[states, NUMBER]).await?;
+    for side in [from, to] {
+        let states = if side.major().await? >= 18 { DATA } else { VALUES };
+        side.prepare(&[LOOK, states]).await?;
+    }
     to.prepare(&[SET]).await
 }
 
-/// Reads all sequences of `from`, sets them on `to`, and gives what was set.
-pub async fn copy(from: &Session, to: &Session) -> Result<Vec<Sequence>> {
-    let sequences = read(from).await?;
-    apply(to, &sequences).await?;
-    Ok(sequences)
-}
-
-/// Reads the state of all sequences of `from` again, and sets on `to` those that moved since `copied` was copied.
-///
-/// For a window in which nobody can write: the copy before it has done most of the work. Nobody else may have set
-/// sequences on `to` in between. Gives all states as they are now.
+/// Lets every sequence of `to` stand where that of `from` stands. Both sides are looked at, at the same time, and what
+/// differs is set and looked at again. So a copy ahead of a window, in which nobody can write, leaves it little to do.
 ///
 /// # Errors
-/// As [`read`] and [`apply`]; `require_failed` when sequences were made or dropped since.
-pub async fn copy_again(from: &Session, to: &Session, copied: &[Sequence]) -> Result<Vec<Sequence>> {
-    let oids: Vec<i64> = copied.iter().map(|sequence| sequence.oid).collect();
-    let states = states(from, &oids).await?;
-    let number: i64 = from.scalar(NUMBER, &[]).await?;
-    if usize::try_from(number) != Ok(copied.len()) {
-        return Err(fail!(
-            Code::RequireFailed,
-            "there were {}, now there are {number}",
-            count(copied.len(), "sequence")
-        )
-        .hint("compare the schemas, then copy all sequences"));
+/// As [`read`] and [`apply`]; `require_failed` when a sequence is on one side only, or differs after it was set.
+pub async fn copy(from: &Session, to: &Session) -> Result<Copied> {
+    let (there, here) = tokio::try_join!(look(from), look(to))?;
+    let known: BTreeMap<(&str, &str), (i64, &State)> =
+        here.iter().map(|(oid, state)| (state.key(), (*oid, state))).collect();
+    let names: BTreeSet<(&str, &str)> = there.iter().map(|(_, state)| state.key()).collect();
+    let missing = there.iter().filter(|(_, state)| !known.contains_key(&state.key()));
+    let extra = here.iter().filter(|(_, state)| !names.contains(&state.key()));
+    let odd: BTreeSet<String> = missing.chain(extra).map(|(_, state)| state.label()).collect();
+    let odd: Vec<String> = odd.into_iter().collect();
+    if !odd.is_empty() {
+        let (number, odd) = (count(odd.len(), "sequence"), ticked_list(&odd, 5));
+        return Err(fail!(Code::RequireFailed, "{number} on one side only: {odd}").hint("compare the schemas"));
     }
-    let pairs = copied.iter().zip(states);
-    let now: Vec<Sequence> = pairs
-        .map(|(sequence, (last_value, is_called))| Sequence { last_value, is_called, ..sequence.clone() })
-        .collect();
-    let moved: Vec<Sequence> =
-        now.iter().zip(copied).filter(|(now, then)| now != then).map(|(now, _)| now.clone()).collect();
+    let moved = there.iter().filter_map(|(_, state)| {
+        let (oid, known) = known.get(&state.key())?;
+        (*known != state).then(|| (*oid, state.clone()))
+    });
+    let (oids, moved): (Vec<i64>, Vec<State>) = moved.unzip();
     apply(to, &moved).await?;
-    Ok(now)
+    for (wanted, got) in moved.iter().zip(states(to, &oids).await?) {
+        if got != (wanted.last_value, wanted.is_called) {
+            let wanted = (wanted.label(), wanted.last_value, wanted.is_called);
+            return Err(fail!(
+                Code::RequireFailed,
+                "a sequence differs after it was set: got {got:?}, wanted {wanted:?}"
+            ));
+        }
+    }
+    Ok(Copied { sequences: there.len(), set: moved.len() })
 }
 
 /// The sequences of the server in use, `to`, that would hand out what `from` had handed out before. Empty after a
 /// cutover.
 pub async fn behind(from: &Session, to: &Session) -> Result<Vec<String>> {
-    let (there, here) = (read(from).await?, read(to).await?);
+    let (there, here) = tokio::try_join!(read(from), read(to))?;
     let here: BTreeMap<_, _> = here.iter().map(|s| ((s.schema.as_str(), s.name.as_str()), s)).collect();
     let is_behind = |old: &&Sequence| {
         here.get(&(old.schema.as_str(), old.name.as_str())).is_none_or(|new| {
-            // One that has come round again may be anywhere.
             let is_lower = match new.increment > 0 {
                 true => new.last_value < old.last_value,
                 false => new.last_value > old.last_value,
             };
             let hands_out_again = new.last_value == old.last_value && old.is_called && !new.is_called;
+            // One that has come round again may be anywhere.
             !new.cycle && (is_lower || hands_out_again)
         })
     };
@@ -276,7 +337,7 @@ pub fn differences(first: &[Sequence], second: &[Sequence]) -> Vec<Difference> {
         named.collect()
     };
     let (first, second) = (by_name(first), by_name(second));
-    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let names: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
     let mut found = Vec::new();
     for name in names {
         let mut differ = |field: &str, first: Option<String>, second: Option<String>| {

@@ -30,7 +30,7 @@ fn examples(picks: impl Fn(&Module, &Function) -> bool) -> Vec<Example> {
 /// Works in rehearsals only: the rehearsals of the runbooks use each of them.
 fn is_stage(module: &Module, function: &Function) -> bool {
     matches!(module.name, "lab" | "load")
-        || matches!(function.name, "run" | "run_and_undo" | "go_on" | "report" | "load_schema")
+        || matches!(function.name, "run" | "run_and_undo" | "go_on" | "report" | "load_schema" | "fill")
 }
 
 impl Example {

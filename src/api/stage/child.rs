@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     Stage, Weather,
     deaths::{Death, Deaths},
-    stage,
+    memory, stage,
 };
 use crate::{
     api::{
@@ -378,12 +378,10 @@ impl Processes<'_> {
         let told = (!self.is_quiet()).then(|| self.host.clone());
         let out = child.stdout.take().map(|stream| tokio::spawn(forward(told.clone(), stream)));
         let err = child.stderr.take().map(|stream| tokio::spawn(forward(told, stream)));
-        if let Some(after) = death.after
-            && clock::within(after, child.wait()).await.is_none()
-        {
-            child.start_kill().map_err(failed)?;
+        let (status, peak_kb) = memory::watch(&mut child, death.after).await.map_err(failed)?;
+        if let Some(peak_kb) = peak_kb.and_then(|kb| i64::try_from(kb).ok()) {
+            self.stage.note_most("memory", "peak_kb", peak_kb);
         }
-        let status = child.wait().await.map_err(failed)?;
         // What the process wrote last is still in the pipes; a grandchild that holds one must not hold us.
         let mut lines = vec![];
         for reader in [out, err].into_iter().flatten() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rhai::Dynamic;
 
 use super::{
+    scale,
     sql_file::{self, Piece},
     stage, state, verifier,
 };
@@ -63,6 +64,7 @@ pub(super) const MODULE: Module = Module {
             run: login,
         },
         state::END_STATE,
+        scale::SCALE,
         Function {
             name: "phases",
             parameters: "all",
@@ -92,15 +94,18 @@ pub(super) const MODULE: Module = Module {
             run: |call| Ok(stage(call)?.trial.rollback.into()),
         },
     ],
-    methods: &[Function {
-        name: "load_schema",
-        parameters: "db",
-        gives: "()",
-        effect: Effect::Writes,
-        doc: "Loads the rehearsal's schema and data: the sample, or what `--schema FILE` names.",
-        example: "db.load_schema()",
-        run: load_schema,
-    }],
+    methods: &[
+        Function {
+            name: "load_schema",
+            parameters: "db",
+            gives: "()",
+            effect: Effect::Writes,
+            doc: "Loads the rehearsal's schema and data: the sample, or what `--schema FILE` names.",
+            example: "db.load_schema()",
+            run: load_schema,
+        },
+        scale::FILL,
+    ],
 };
 
 fn phases(call: &Call) -> Result<Dynamic> {
@@ -114,8 +119,11 @@ fn phases(call: &Call) -> Result<Dynamic> {
     Ok(convert::to_dynamic(&Value::from(all)))
 }
 
+/// What a server of the lab lets in as it comes, and what is enough for everything but `--scale`.
+const USUAL_CONNECTIONS: u16 = 200;
+
 fn instance(call: &Call) -> Result<Dynamic> {
-    stage(call)?;
+    let more = stage(call)?.trial.scale.connections;
     let options = Options::read(call, 0, &["id", "version", "database", "secret"])?;
     let (id, secret) = (options.need("id")?, options.need("secret")?);
     let password = language::random_password();
@@ -129,7 +137,7 @@ fn instance(call: &Call) -> Result<Dynamic> {
     let made = call.wait(&format!("making instance `{id}`"), &[], async {
         let rds = aws.rds();
         let version = new.engine_version.clone().unwrap_or_default();
-        new.parameter_group = Some(parameter_group(&rds, &version, &mark).await?);
+        new.parameter_group = Some(parameter_group(&rds, &version, more, &mark).await?);
         rds.create_instance(&new, &mark).await?;
         let wait = Wait { every: LOOK_EVERY, deadline: Duration::from_secs(300), ..Wait::default() };
         rds.wait_instance(&id, &InstanceGoal::Ready, &wait).await
@@ -143,13 +151,19 @@ fn instance(call: &Call) -> Result<Dynamic> {
 
 /// Logical replication is off on RDS until a parameter group turns it on (`rds.logical_replication`, RDS user guide,
 /// "Performing logical replication for Amazon RDS for PostgreSQL").
-async fn parameter_group(rds: &Rds, version: &str, mark: &Mark) -> Result<String> {
+///
+/// `more` connections have room besides the usual ones.
+async fn parameter_group(rds: &Rds, version: &str, more: u16, mark: &Mark) -> Result<String> {
     let family = family_of(version);
     let name = format!("logical-{family}");
     if rds.find_parameter_group(&name).await?.is_none() {
         rds.create_parameter_group(&name, &family, "logical replication", &Tags::new(), mark).await?;
     }
-    rds.set_parameters(&name, &[("rds.logical_replication".into(), "1".into())]).await?;
+    let mut values = vec![("rds.logical_replication".to_owned(), "1".to_owned())];
+    if more > 0 {
+        values.push(("max_connections".into(), (USUAL_CONNECTIONS + more).to_string()));
+    }
+    rds.set_parameters(&name, &values).await?;
     Ok(name)
 }
 

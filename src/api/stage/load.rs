@@ -60,14 +60,15 @@ pub(super) const MODULE: Module = Module {
             gives: "()",
             effect: Effect::Writes,
             doc: "Starts probes (they know both endpoints) and applications (they follow the secret): #{ secret, green, \
-                  probes, applications }. It goes on until `load::finish`. There may be several, by different secrets.",
+                  probes, applications, idle }. The applications' pools hold `idle` sessions besides. It goes on until \
+                  `load::finish`. There may be several, by different secrets.",
             example: "load::start(#{ secret: \"lab/app\", green: \"green\", probes: 4, applications: 3 })",
             run: start,
         },
         Function {
             name: "status",
             parameters: "secret",
-            gives: "#{ acknowledged, failed, in_doubt, silent_ms, .. }",
+            gives: "#{ acknowledged, failed, in_doubt, silent_ms, idle, .. }",
             effect: Effect::Reads,
             doc: "How the load of this secret is doing.",
             example: "load::status(\"lab/app\").acknowledged > 0 // => true",
@@ -111,12 +112,12 @@ const SCHEMA: &str = "load";
 
 fn start(call: &Call) -> Result<Dynamic> {
     let stage = stage(call)?;
-    let options = Options::read(call, 0, &["secret", "green", "probes", "applications"])?;
+    let options = Options::read(call, 0, &["secret", "green", "probes", "applications", "idle"])?;
     let count = |key: &str, usual: i64| -> Result<u16> {
         let number = options.int(key)?.unwrap_or(usual);
         u16::try_from(number).map_err(|_| fail!(Code::ScriptError, "got {number} {key}"))
     };
-    let (probes, applications) = (count("probes", 4)?, count("applications", 3)?);
+    let (probes, applications, idle) = (count("probes", 4)?, count("applications", 3)?, count("idle", 0)?);
     let (secret, green) = (options.need("secret")?, options.need("green")?);
     let aws = call.host.aws().clone();
     let source = {
@@ -131,8 +132,8 @@ fn start(call: &Call) -> Result<Dynamic> {
         let mut plan = Plan { max_duration: LONGEST, ..Plan::new() };
         SCHEMA.clone_into(&mut plan.schema);
         plan.probes = Some(Probes { writers: probes, ..Probes::new(blue.clone(), None) });
-        if applications > 0 {
-            plan.applications = Some(Applications::new(applications, source));
+        if applications > 0 || idle > 0 {
+            plan.applications = Some(Applications { idle, ..Applications::new(applications, source) });
         }
         let load = Load::start(plan).await?;
         tokio::spawn(watch_for(aws.clone(), green, blue, load.second_endpoint()));
@@ -184,6 +185,13 @@ fn finish(call: &Call) -> Result<Dynamic> {
     let load = stage.loads().remove(&secret).ok_or_else(|| no_load(&secret))?;
     let aws = call.host.aws().clone();
     let proof = call.wait("ending the load and looking for its writes", &[], async {
+        let status = load.status();
+        if status.idle + status.idle_ended > 0 {
+            let (held, ended) = (i64::try_from(status.idle), i64::try_from(status.idle_ended));
+            stage.note(map! {
+                "scale" => map! { "connections" => held.unwrap_or(i64::MAX), "ended" => ended.unwrap_or(i64::MAX) },
+            });
+        }
         let outcome = load.stop().await;
         let last = endpoint(&aws.secrets().current(&secret).await?)?;
         let proof = outcome.verify(&last).await?;

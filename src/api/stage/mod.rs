@@ -5,6 +5,8 @@ mod child;
 mod deaths;
 mod lab;
 mod load;
+mod memory;
+mod scale;
 mod sql_file;
 mod state;
 mod verifier;
@@ -19,6 +21,8 @@ use super::{
     function::{Call, Module},
     host::Host,
 };
+pub use scale::Scale;
+
 use crate::{
     base::{Code, Map, Result, Value},
     fail,
@@ -42,6 +46,8 @@ pub struct Trial {
     pub twice: bool,
     /// The last phase that is rehearsed, where not all of them are.
     pub phase: Option<String>,
+    /// How much fuller the stage is.
+    pub scale: Scale,
     /// The lab has a bad day while the run works.
     pub weather: Option<Arc<dyn Weather>>,
 }
@@ -123,6 +129,12 @@ impl Stage {
                 (_, value) => drop(all.insert(name, value)),
             }
         }
+    }
+
+    /// Adds to a number in a map of what was found out; the highest of all counts.
+    fn note_most(&self, name: &str, key: &str, number: i64) {
+        let known = self.facts().get(name).and_then(Value::as_map).and_then(|map| map.get(key)?.as_int());
+        self.note(crate::map! { name => crate::map! { key => number.max(known.unwrap_or(number)) } });
     }
 
     /// The loads that run, each by the secret that it was started with.

@@ -36,6 +36,7 @@ fn unknown_options_and_commands() {
     fine().pgrun(&["resume"]).exit(USAGE).stderr_has("<RUN>");
     fine().pgrun(&["main.rhai", "--set", "novalue"]).exit(USAGE).stderr_has("wanted `--set NAME=VALUE`");
     fine().pgrun(&["main.rhai", "--answer", "novalue"]).exit(USAGE).stderr_has("wanted `--answer GATE=VALUE`");
+    fine().pgrun(&["rehearse", "main.rhai", "--scale", "table=5"]).exit(USAGE).stderr_has("got \"table\", wanted");
     fine().pgrun(&["main.rhai", "--run-id", "../x"]).exit(USAGE).stderr_has("got the run id \"../x\"");
     fine().pgrun(&["main.rhai", "--run-id", ""]).exit(USAGE).stderr_has("got the run id \"\"");
 }

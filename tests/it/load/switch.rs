@@ -70,8 +70,9 @@ async fn a_switch_is_proved_and_damage_is_found() {
     let signpost = Signpost::to(&blue.endpoint()).await;
     let plan = plan()
         .probes(Probes::new(blue.endpoint(), Some(green.endpoint())))
-        .applications(Applications::new(3, signpost.source()));
+        .applications(Applications { idle: 13, ..Applications::new(3, signpost.source()) });
     let load = Load::start(plan).await.unwrap();
+    assert_eq!((load.status().idle, load.status().idle_ended), (13, 0));
     until(&load, "work on BLUE", |status| status.acknowledged > 300).await;
 
     blue.fence().await;
@@ -83,6 +84,9 @@ async fn a_switch_is_proved_and_damage_is_found() {
     let before = load.status().acknowledged;
     until(&load, "work on GREEN", |s| s.endpoint.as_ref() == Some(&address) && s.acknowledged > before + 300).await;
     assert_eq!(load.status().running, 7);
+    // The pools' sessions were ended by the fence, and are back where the secret leads.
+    until(&load, "full pools on GREEN", |status| status.idle == 13).await;
+    assert!(load.status().idle_ended >= 13, "{:?}", load.status());
     let outcome = load.stop().await;
 
     let proof = outcome.verify(&green.endpoint()).await.unwrap();

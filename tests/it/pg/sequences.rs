@@ -2,7 +2,7 @@
 
 use pgrun::{
     base::{Code, Value},
-    pg::sequences::{self, differences},
+    pg::sequences::{self, Copied, State, differences},
 };
 
 use super::fixture;
@@ -45,7 +45,7 @@ async fn the_state_is_copied_exactly() {
     assert_eq!(of("never_used"), (78, false));
     assert_eq!(of("down"), (-4, true));
     assert!(!differences(&before, &sequences::read(&g).await.unwrap()).is_empty());
-    assert_eq!(sequences::copy(&b, &g).await.unwrap().len(), 10);
+    assert_eq!(sequences::copy(&b, &g).await.unwrap(), Copied { sequences: 10, set: 9 });
     assert_eq!(differences(&before, &sequences::read(&g).await.unwrap()), []);
     let next = "SELECT nextval('public.set_not_called') + nextval('public.never_used') + nextval('public.down') \
                 + nextval('public.t_a_seq')";
@@ -107,19 +107,23 @@ async fn thousands_of_sequences() {
     let clock = pgrun::base::clock::instant();
     let all = sequences::read(&b).await.unwrap();
     let read = clock.elapsed();
-    sequences::apply(&g, &all).await.unwrap();
+    let states: Vec<State> = all.iter().map(sequences::Sequence::state).collect();
+    sequences::apply(&g, &states).await.unwrap();
     let applied = clock.elapsed().saturating_sub(read);
     let again = sequences::read(&g).await.unwrap();
     let green = clock.elapsed().saturating_sub(read + applied);
     let begun = pgrun::base::clock::instant();
     b.batch("SELECT setval('public.\"Seq 1\"', 9), setval('public.\"Seq 2\"', 8, false)").await.unwrap();
-    let moved = sequences::copy_again(&b, &g, &all).await.unwrap();
+    // Ahead of a window all were set: in it there are two.
+    assert_eq!(sequences::copy(&b, &g).await.unwrap(), Copied { sequences: n, set: 2 });
     println!("{n} sequences: copied again in {:?}", begun.elapsed());
-    assert_eq!(differences(&moved, &sequences::read(&g).await.unwrap()), []);
+    let moved = sequences::read(&g).await.unwrap();
+    assert_eq!(differences(&moved, &sequences::read(&b).await.unwrap()), []);
     let names: std::collections::BTreeSet<_> = differences(&all, &moved).into_iter().map(|d| d.sequence).collect();
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["public.Seq 1", "public.Seq 2"]);
     b.batch("CREATE SEQUENCE public.late").await.unwrap();
-    assert_eq!(sequences::copy_again(&b, &g, &all).await.unwrap_err().code(), Code::RequireFailed);
+    assert_eq!(sequences::copy(&b, &g).await.unwrap_err().code(), Code::RequireFailed);
+    assert_eq!(sequences::copy(&g, &b).await.unwrap_err().code(), Code::RequireFailed);
     println!("{n} sequences: read {read:?}, applied {applied:?}, read on GREEN {green:?}");
     assert_eq!(all.len(), n);
     assert_eq!(differences(&all, &again), []);
