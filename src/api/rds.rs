@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// RDS answers several questions a second before it throttles; a look every three seconds notices in time.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long RDS may be at work on something that is to be deleted: the first snapshot of a large instance takes hours.
-const AT_WORK: Duration = Duration::from_hours(3);
+pub(super) const AT_WORK: Duration = Duration::from_hours(3);
 
 /// The module.
 pub(super) const MODULE: Module = Module {
@@ -357,6 +357,16 @@ pub(super) fn state(made: Made, found: Option<Map>) -> Dynamic {
 pub(super) fn seen(word: &str, found: Option<Map>) -> Dynamic {
     let value = found.map_or(Value::Null, Value::Map);
     convert::map_to_dynamic(&map! { "state" => word, "value" => value })
+}
+
+/// How far the upgrade of something has come.
+pub(super) fn progress(status: &str, is: &str, wanted: &str, found: Map) -> Dynamic {
+    let word = match (is == wanted && status == "available", status == "upgrading") {
+        (true, _) => "done",
+        (_, true) => "pending",
+        _ => "absent",
+    };
+    seen(word, Some(found))
 }
 
 /// An undo takes back only what its own step made: the name may belong to somebody else by now.

@@ -1,17 +1,12 @@
 //! `rds::`: major upgrades of snapshots and of instances.
 
-use rhai::Dynamic;
-
 use super::{
     convert,
     function::{Effect, Function, Module},
     options::Options,
-    rds::{ask, change, seen, wait},
+    rds::{ask, change, progress, wait},
 };
-use crate::{
-    aws::{InstanceChange, InstanceGoal},
-    base::Map,
-};
+use crate::aws::{InstanceChange, InstanceGoal};
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -102,13 +97,3 @@ pub(super) const MODULE: Module = Module {
     ],
     methods: &[],
 };
-
-/// How far the upgrade of something has come.
-fn progress(status: &str, is: &str, wanted: &str, found: Map) -> Dynamic {
-    let word = match (is == wanted && status == "available", status == "upgrading") {
-        (true, _) => "done",
-        (_, true) => "pending",
-        _ => "absent",
-    };
-    seen(word, Some(found))
-}
