@@ -359,16 +359,6 @@ pub(super) fn seen(word: &str, found: Option<Map>) -> Dynamic {
     convert::map_to_dynamic(&map! { "state" => word, "value" => value })
 }
 
-/// How far the upgrade of something has come.
-pub(super) fn progress(status: &str, is: &str, wanted: &str, found: Map) -> Dynamic {
-    let word = match (is == wanted && status == "available", status == "upgrading") {
-        (true, _) => "done",
-        (_, true) => "pending",
-        _ => "absent",
-    };
-    seen(word, Some(found))
-}
-
 /// An undo takes back only what its own step made: the name may belong to somebody else by now.
 pub(super) fn may_delete(call: &Call, resource: Resource<'_>, id: &str) -> Result<bool> {
     if !call.frame.is_undo() {

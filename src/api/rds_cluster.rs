@@ -6,7 +6,7 @@ use super::{
     convert,
     function::{Call, Effect, Function, Module},
     options::Options,
-    rds::{AT_WORK, LOOK_EVERY, ask, change, mark, may_delete, once_it_rests, progress, state, wait},
+    rds::{AT_WORK, LOOK_EVERY, ask, change, mark, may_delete, once_it_rests, seen, state, wait},
 };
 use crate::{
     aws::{
@@ -133,13 +133,22 @@ pub(super) const MODULE: Module = Module {
             parameters: "cluster, version",
             gives: "#{ state, value } for a step's check",
             effect: Effect::Reads,
-            doc: "Whether the cluster has the version: absent, pending while it is upgraded, or done. A step with this check \
-                  needs a verify clause that waits.",
+            doc: "Whether the cluster and its instances have the version: absent, pending while they are upgraded, or done. \
+                  A step with this check needs a verify clause that waits.",
             example: "try { rds::cluster_upgrade_state(\"none\", \"99\") } catch (e) { e.code } // => \"aws_not_found\"",
             run: |call| {
                 let (id, version) = (call.text(0)?, call.text(1)?);
-                let found = ask(call, &format!("describing cluster `{id}`"), async |rds| rds.cluster(&id).await)?;
-                Ok(progress(&found.status, &found.engine_version, &version, found.to_map()))
+                let (found, runs) = ask(call, &format!("describing cluster `{id}`"), async |rds| {
+                    let found = rds.cluster(&id).await?;
+                    let runs = rds.cluster_runs(&found, &version).await?;
+                    Ok((found, runs))
+                })?;
+                let word = match (runs, found.status == "upgrading" || found.engine_version == version) {
+                    (true, _) => "done",
+                    (_, true) => "pending",
+                    _ => "absent",
+                };
+                Ok(seen(word, Some(found.to_map())))
             },
         },
         Function {
@@ -284,12 +293,15 @@ fn delete_cluster(call: &Call) -> Result<Dynamic> {
 /// The readers first: without the writer one of them would take over for nothing.
 async fn delete_whole(rds: &Rds, cluster: &Cluster, last: &FinalSnapshot) -> Result<()> {
     let wait = Wait { every: LOOK_EVERY, deadline: AT_WORK, ..Wait::default() };
+    let mut leaving = vec![];
     for member in cluster.members.iter().rev() {
-        let Some(instance) = rds.find_instance(&member.id).await? else { continue };
+        leaving.extend(rds.find_instance(&member.id).await?);
         // The data is the cluster's: an instance of one has no snapshots.
         let delete = async || rds.delete_instance(&member.id, &FinalSnapshot::Skip, false).await.map(drop);
         once_it_rests(&format!("instance `{}`", member.id), delete).await?;
-        rds.wait_instance_gone(&instance, &wait).await?;
+    }
+    for instance in &leaving {
+        rds.wait_instance_gone(instance, &wait).await?;
     }
     let delete = async || rds.delete_cluster(&cluster.id, last).await.map(drop);
     once_it_rests(&format!("cluster `{}`", cluster.id), delete).await?;

@@ -1,12 +1,17 @@
 //! `rds::`: major upgrades of snapshots and of instances.
 
+use rhai::Dynamic;
+
 use super::{
     convert,
     function::{Effect, Function, Module},
     options::Options,
-    rds::{ask, change, progress, wait},
+    rds::{ask, change, seen, wait},
 };
-use crate::aws::{InstanceChange, InstanceGoal};
+use crate::{
+    aws::{InstanceChange, InstanceGoal},
+    base::Map,
+};
 
 /// The functions.
 pub(super) const MODULE: Module = Module {
@@ -97,3 +102,13 @@ pub(super) const MODULE: Module = Module {
     ],
     methods: &[],
 };
+
+/// How far the upgrade of something has come.
+fn progress(status: &str, is: &str, wanted: &str, found: Map) -> Dynamic {
+    let word = match (is == wanted && status == "available", status == "upgrading") {
+        (true, _) => "done",
+        (_, true) => "pending",
+        _ => "absent",
+    };
+    seen(word, Some(found))
+}

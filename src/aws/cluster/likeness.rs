@@ -57,8 +57,8 @@ fn change(example: &Cluster, cluster: &Cluster) -> ClusterChange {
 }
 
 impl Rds {
-    /// Makes a cluster like the example in everything that RDS does not take with a clone and changes without an outage.
-    /// Gives what was changed and what is different all the same. Safe to repeat.
+    /// Makes a cluster like the example in everything that RDS does not take with a clone and changes without an
+    /// outage. Gives what was changed and what is different all the same. Safe to repeat.
     ///
     /// # Errors
     /// Those of AWS and of waiting; `aws_unknown` when a change may have been begun.

@@ -32,8 +32,8 @@ impl Rds {
     /// Waits until a cluster shows the evidence of `goal`, and returns it as it is then.
     ///
     /// # Errors
-    /// `timeout` with what was seen last; `aws_error` when the cluster is broken, or when it looks ready for longer than
-    /// the grace and lacks the change; `aws_not_found` when it does not exist or vanishes.
+    /// `timeout` with what was seen last; `aws_error` when the cluster is broken, or when it looks ready for longer
+    /// than the grace and lacks the change; `aws_not_found` when it does not exist or vanishes.
     pub async fn wait_cluster(&self, id: &str, goal: &ClusterGoal, wait: &Wait<'_>) -> Result<Cluster> {
         let begun_ms = wait.since_ms.unwrap_or_else(clock::epoch_ms);
         let mut track = Track::new(wait.grace);
@@ -45,21 +45,36 @@ impl Rds {
         let waited = wait.watch(&what, async || {
             let cluster = self.cluster(id).await?;
             let history = track.look(is_ready(&cluster.status));
-            let mut verdict = judge_cluster(goal, &cluster, &history);
-            // The cluster has the version before the last of its instances takes connections again.
-            if let (ClusterGoal::Version(version), Verdict::Reached) = (goal, &verdict) {
-                for member in &cluster.members {
-                    if verdict == Verdict::Reached {
-                        verdict = judge_member(version, &self.instance(&member.id).await?);
-                    }
-                }
-            }
+            let verdict = match (goal, judge_cluster(goal, &cluster, &history)) {
+                (ClusterGoal::Version(version), Verdict::Reached) => self.members_at(&cluster, version).await?,
+                (_, verdict) => verdict,
+            };
             seen(verdict, cluster)
         });
         match waited.await {
             Err(error) => Err(self.with_events(error, Source::Cluster(id), begun_ms).await),
             done => done,
         }
+    }
+
+    /// The cluster has its new version before the last of its instances takes connections again.
+    async fn members_at(&self, cluster: &Cluster, version: &str) -> Result<Verdict> {
+        for member in &cluster.members {
+            let verdict = judge_member(version, &self.instance(&member.id).await?);
+            if verdict != Verdict::Reached {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Reached)
+    }
+
+    /// Whether a cluster and each of its instances run a version, and all are ready.
+    ///
+    /// # Errors
+    /// Those of AWS.
+    pub async fn cluster_runs(&self, cluster: &Cluster, version: &str) -> Result<bool> {
+        let is_there = cluster.engine_version == version && is_ready(&cluster.status);
+        Ok(is_there && self.members_at(cluster, version).await? == Verdict::Reached)
     }
 
     /// Waits until this very cluster is gone, as [`Rds::wait_instance_gone`].
