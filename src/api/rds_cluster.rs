@@ -104,8 +104,7 @@ pub(super) const MODULE: Module = Module {
             doc: "Waits until a cluster is ready, or with #{ version } until it and each of its instances run that. RDS \
                   rolls a failed upgrade back to `available`, so the version is what counts. Options: version every \
                   deadline.",
-            example: "try { rds::wait_cluster(\"none\", #{ every: \"100ms\", deadline: \"1s\" }) } catch (e) { e.code } \
-                      // => \"timeout\"",
+            example: "if rds::cluster_state(\"none\").state == \"done\" { rds::wait_cluster(\"none\", #{ version: \"17.4\" }); }",
             run: |call| {
                 let id = call.text(0)?;
                 let options = Options::read(call, 1, &["version", "every", "deadline"])?;

@@ -23,6 +23,7 @@ use crate::{
 };
 
 /// A DB cluster, as DescribeDBClusters tells it.
+#[expect(clippy::struct_excessive_bools, reason = "a mirror of what RDS describes, each with its own name")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
     /// The identifier, in lower case.
