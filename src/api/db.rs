@@ -44,6 +44,7 @@ struct Opened {
 struct Options {
     url: Option<Secret>,
     instance: Option<String>,
+    cluster: Option<String>,
     secret: Option<String>,
     password: Option<Secret>,
     texts: Map,
@@ -54,9 +55,10 @@ struct Options {
 }
 
 const TEXTS: [&str; 6] = ["host", "hostaddr", "database", "user", "sslmode", "sslrootcert"];
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "url",
     "instance",
+    "cluster",
     "secret",
     "password",
     "port",
@@ -151,7 +153,7 @@ impl Db {
     /// Where it leads, for people; what is known before it is opened.
     pub(super) fn label(&self) -> String {
         let opened = self.0.opened.get().map(|opened| opened.session.target().label());
-        opened.or_else(|| self.0.options.instance.clone()).unwrap_or_else(|| "a server".into())
+        opened.or_else(|| self.0.options.server().cloned()).unwrap_or_else(|| "a server".into())
     }
 
     async fn opened(&self) -> Result<&Opened> {
@@ -171,19 +173,9 @@ impl Db {
                     fill(&mut parts, &fields);
                     parts.password = Some(stored.password()?);
                 }
-                if let Some(id) = &options.instance {
-                    let instance = host.aws().rds().instance(id).await?;
-                    let (Some(address), Some(port)) = (instance.host, instance.port) else {
-                        return Err(fail!(
-                            Code::AwsError,
-                            "instance `{id}` has no endpoint yet; it is {}",
-                            instance.status
-                        )
-                        .hint("wait until it is available"));
-                    };
-                    arn = Some(instance.arn);
-                    parts.host = address;
-                    parts.port = Some(port);
+                if let Some((found, place)) = options.found(host).await? {
+                    arn = Some(found);
+                    (parts.host, parts.port) = place;
                 }
                 Target::from_parts(parts)?
             }
@@ -218,6 +210,34 @@ impl Db {
 }
 
 impl Options {
+    /// The instance or cluster that was named.
+    fn server(&self) -> Option<&String> {
+        self.instance.as_ref().or(self.cluster.as_ref())
+    }
+
+    /// ARN, host and port of the instance that was named, or of the cluster's writer.
+    async fn found(&self, host: &Host) -> Result<Option<(String, (String, Option<u16>))>> {
+        let rds = host.aws().rds();
+        let (arn, status, address, port) = match (&self.instance, &self.cluster) {
+            (Some(id), _) => {
+                let found = rds.instance(id).await?;
+                (found.arn, found.status, found.host, found.port)
+            }
+            (None, Some(id)) => {
+                let found = rds.cluster(id).await?;
+                (found.arn, found.status, found.host, found.port)
+            }
+            (None, None) => return Ok(None),
+        };
+        let (Some(address), Some(port)) = (address, port) else {
+            let id = self.server().map_or("", String::as_str);
+            return Err(
+                fail!(Code::AwsError, "`{id}` has no endpoint yet; it is {status}").hint("wait until it is available")
+            );
+        };
+        Ok(Some((arn, (address, Some(port)))))
+    }
+
     fn read(&mut self, map: &rhai::Map) -> Result<()> {
         let text = |key: &str| -> Result<Option<String>> {
             let Some(value) = map.get(key).filter(|value| !value.is_unit()) else { return Ok(None) };
@@ -225,6 +245,7 @@ impl Options {
             value.clone().flatten().try_cast::<ImmutableString>().map(|text| Some(text.to_string())).ok_or_else(wrong)
         };
         self.instance = text("instance")?;
+        self.cluster = text("cluster")?;
         self.secret = text("secret")?;
         for key in TEXTS {
             if let Some(text) = text(key)? {

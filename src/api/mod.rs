@@ -22,6 +22,7 @@ mod pg_replication;
 mod pg_window;
 mod pgbouncer;
 mod rds;
+mod rds_cluster;
 mod rds_settings;
 mod rds_upgrade;
 mod reads;
@@ -60,6 +61,7 @@ pub const MODULES: &[&Module] = &[
     &rds::MODULE,
     &rds_settings::MODULE,
     &rds_upgrade::MODULE,
+    &rds_cluster::MODULE,
     &secrets::MODULE,
     stage::REHEARSAL,
     stage::LAB,

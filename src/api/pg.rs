@@ -25,8 +25,8 @@ pub(super) const MODULE: Module = Module {
         parameters: "where",
         gives: "a session",
         effect: Effect::Pure,
-        doc: "A session with the database of an RDS instance (`instance`, `secret`), of a URL, or of `host port user \
-              database password`. Further keys: sslmode sslrootcert search_path lock_timeout statement_timeout.",
+        doc: "A session with the database of an RDS instance (`instance`, `secret`), of a cluster's writer (`cluster`, \
+              `secret`), of a URL, or of `host port user database password`. Further keys: sslmode sslrootcert search_path lock_timeout statement_timeout.",
         example: "let other = pg::connect(#{ host: \"127.0.0.1\", user: \"app\", database: \"orders\" });",
         run: |call| Ok(Dynamic::from(Db::connect(call)?)),
     }],

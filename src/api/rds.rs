@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// RDS answers several questions a second before it throttles; a look every three seconds notices in time.
-const LOOK_EVERY: Duration = Duration::from_secs(3);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long RDS may be at work on something that is to be deleted: the first snapshot of a large instance takes hours.
-const AT_WORK: Duration = Duration::from_hours(3);
+pub(super) const AT_WORK: Duration = Duration::from_hours(3);
 
 /// The module.
 pub(super) const MODULE: Module = Module {

@@ -11,7 +11,7 @@ use super::{
     rds::{ask, change, mark, may_delete, once_it_rests, seen, state, wait},
 };
 use crate::{
-    aws::{Carry, Renaming, Resource, unlike},
+    aws::{Carry, Renaming, Resource, Scope, unlike},
     base::{Code, Map, Result, Value},
     fail,
 };
@@ -28,8 +28,9 @@ pub(super) const MODULE: Module = Module {
             effect: Effect::Writes,
             doc: "Makes a parameter group for another version with every value that somebody has set for an instance: \
                   #{ from, version, name, set }, where `from` is the instance and `set` are values that hold in any \
-                  case. `differences` is a list of #{ parameter, before, after, why }: parameters that the version has \
-                  not, values that RDS refuses, other defaults. Safe to repeat; undone by `rds::delete_parameter_group`.",
+                  case. With `from_cluster` in the place of `from` it is the cluster parameter group. `differences` is a list of #{ parameter, before, after, why }: parameters that the version has \
+                  not, values that RDS refuses, other defaults. Safe to repeat; undone by `rds::delete_parameter_group` or \
+                  `rds::delete_cluster_parameter_group`.",
             example: "rds::carry_parameters(#{ from: \"blue\", version: rds::instance(\"blue\").engine_version, \
                       name: \"carried\", set: #{ \"work_mem\": 8192 } }).values.work_mem // => \"8192\"",
             run: carry_parameters,
@@ -58,7 +59,7 @@ pub(super) const MODULE: Module = Module {
             doc: "Deletes a parameter group, once no instance uses it any more; one that is gone already is no error. In \
                   an undo clause what this step did not make stays.",
             example: "rds::delete_parameter_group(\"none\")",
-            run: delete_parameter_group,
+            run: |call| delete_group(call, Scope::Instance),
         },
         Function {
             name: "make_like",
@@ -164,7 +165,7 @@ pub(super) const MODULE: Module = Module {
 
 /// The options of `carry_parameters`.
 fn carry(call: &Call) -> Result<Carry> {
-    let options = Options::read(call, 0, &["from", "version", "name", "set"])?;
+    let options = Options::read(call, 0, &["from", "from_cluster", "version", "name", "set"])?;
     let text = |(name, value): (String, Value)| match value {
         Value::Text(text) => Ok((name, text)),
         Value::Int(number) => Ok((name, number.to_string())),
@@ -179,24 +180,30 @@ fn carry(call: &Call) -> Result<Carry> {
     let set = options.map("set")?.into_iter().map(text).collect::<Result<BTreeMap<_, _>>>()?;
     // RDS keeps names in lower case.
     let name = options.need("name")?.to_ascii_lowercase();
-    Ok(Carry { from: options.need("from")?, version: options.need("version")?, name, set })
+    let (scope, from) = match options.text("from_cluster")? {
+        Some(cluster) => (Scope::Cluster, cluster),
+        None => (Scope::Instance, options.need("from")?),
+    };
+    Ok(Carry { scope, from, version: options.need("version")?, name, set })
 }
 
 fn carry_parameters(call: &Call) -> Result<Dynamic> {
     let (carry, mark) = (carry(call)?, mark(call)?);
     let doing = format!("carrying the parameters of `{}` over", carry.from);
-    let done = change(call, &doing, Some(&carry.from), async |rds| rds.carry_parameters(&carry, &mark).await)?;
+    let instance = Some(carry.from.as_str()).filter(|_| carry.scope == Scope::Instance);
+    let done = change(call, &doing, instance, async |rds| rds.carry_parameters(&carry, &mark).await)?;
     Ok(convert::map_to_dynamic(&done.to_map()))
 }
 
-fn delete_parameter_group(call: &Call) -> Result<Dynamic> {
+/// Deletes the parameter group that a call names.
+pub(super) fn delete_group(call: &Call, scope: Scope) -> Result<Dynamic> {
     let name = call.text(0)?.to_ascii_lowercase();
-    if !may_delete(call, Resource::ParameterGroup(&name), &name)? {
+    if !may_delete(call, Resource::ParameterGroup(scope, &name), &name)? {
         return Ok(Dynamic::UNIT);
     }
     change(call, &format!("deleting parameter group `{name}`"), None, async |rds| {
         let what = format!("parameter group `{name}`");
-        once_it_rests(&what, async || rds.delete_parameter_group(&name).await).await
+        once_it_rests(&what, async || rds.delete_parameter_group(scope, &name).await).await
     })?;
     Ok(Dynamic::UNIT)
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     client::Rds,
-    parameters::{Parameter, family_of},
-    tags::{Made, Mark, Resource, Tags},
+    instance::GroupStatus,
+    parameters::{Parameter, Scope, family_of},
+    tags::{Made, Mark, Resource},
 };
 use crate::{
     base::{
@@ -19,7 +20,9 @@ use crate::{
 /// What is carried where.
 #[derive(Clone, Debug)]
 pub struct Carry {
-    /// The instance whose settings are carried.
+    /// Whether the settings of an instance are carried, or those of a cluster.
+    pub scope: Scope,
+    /// The instance or cluster whose settings are carried.
     pub from: String,
     /// The engine version that the new group is for.
     pub version: String,
@@ -98,16 +101,13 @@ impl Rds {
     /// `foreign` when a group of that name exists that this step did not make; `require_failed` for a name in `set`
     /// that there is not, `aws_error` for a value of it that RDS refuses; others of AWS.
     pub async fn carry_parameters(&self, carry: &Carry, mark: &Mark) -> Result<Carried> {
-        let family = family_of(&carry.version);
-        let instance = self.instance(&carry.from).await?;
-        let Some(group) = instance.parameter_groups.first() else {
-            return Err(fail!(Code::AwsError, "instance `{}` shows no parameter group", carry.from));
-        };
-        match self.made_by(Resource::ParameterGroup(&carry.name), mark).await? {
+        let (family, group) = self.carried_from(carry).await?;
+        let scope = carry.scope;
+        match self.made_by(Resource::ParameterGroup(scope, &carry.name), mark).await? {
             Made::Ours => {}
             Made::Absent => {
                 let description = format!("made by pgrun from {}", group.name);
-                self.create_parameter_group(&carry.name, &family, &description, &Tags::new(), mark).await?;
+                self.create_parameter_group(scope, &carry.name, (&family, &description), mark).await?;
             }
             Made::Foreign => {
                 let error =
@@ -115,8 +115,8 @@ impl Rds {
                 return Err(error.hint("name it as the group to be used, or choose another name"));
             }
         }
-        let old = self.parameters(&group.name, None).await?;
-        let new = self.parameters_of_new(&carry.name).await?;
+        let old = self.parameters(scope, &group.name, None).await?;
+        let new = self.parameters_of_new(scope, &carry.name).await?;
         let mut plan = plan(&old, &new, &carry.set, &family);
         if group.status == "pending-reboot" {
             let waits = |known: &&Parameter| known.source == "user" && !known.is_dynamic;
@@ -128,11 +128,11 @@ impl Rds {
             }));
         }
         let given: Vec<(String, String)> = missing(&carry.set, &new);
-        self.set_parameters(&carry.name, &given).await?;
+        self.set_parameters(scope, &carry.name, &given).await?;
         let rest = plan.values.clone().into_iter().filter(|(name, _)| !carry.set.contains_key(name)).collect();
         // Whether it is dynamic the new version says, where it lists the parameter.
         let both: Vec<&Parameter> = new.iter().chain(&old).collect();
-        for (name, value, why) in self.set_what_goes(&carry.name, &both, missing(&rest, &new)).await? {
+        for (name, value, why) in self.set_what_goes(carry, &both, missing(&rest, &new)).await? {
             plan.values.remove(&name);
             plan.differences.push(Deviation { parameter: name, before: Some(value), after: None, why });
         }
@@ -147,20 +147,37 @@ impl Rds {
     /// # Errors
     /// Those of AWS.
     pub async fn carried(&self, carry: &Carry, mark: &Mark) -> Result<Made> {
-        let made = self.made_by(Resource::ParameterGroup(&carry.name), mark).await?;
+        let scope = carry.scope;
+        let made = self.made_by(Resource::ParameterGroup(scope, &carry.name), mark).await?;
         if made != Made::Ours {
             return Ok(made);
         }
-        let instance = self.instance(&carry.from).await?;
-        let group = instance.parameter_groups.first().map(|group| group.name.clone()).unwrap_or_default();
-        let (old, new) = (self.parameters(&group, None).await?, self.parameters(&carry.name, None).await?);
-        let plan = plan(&old, &new, &carry.set, &family_of(&carry.version));
+        let (family, group) = self.carried_from(carry).await?;
+        let old = self.parameters(scope, &group.name, None).await?;
+        let new = self.parameters(scope, &carry.name, None).await?;
+        let plan = plan(&old, &new, &carry.set, &family);
         Ok(if missing(&plan.values, &new).is_empty() { Made::Ours } else { Made::Absent })
     }
 
-    async fn parameters_of_new(&self, group: &str) -> Result<Vec<Parameter>> {
+    /// The family of the new group, and the old one.
+    async fn carried_from(&self, carry: &Carry) -> Result<(String, GroupStatus)> {
+        let (engine, group) = match carry.scope {
+            Scope::Instance => {
+                let instance = self.instance(&carry.from).await?;
+                (instance.engine, instance.parameter_groups.into_iter().next())
+            }
+            Scope::Cluster => {
+                let cluster = self.cluster(&carry.from).await?;
+                (cluster.engine, Some(cluster.parameter_group))
+            }
+        };
+        let group = group.ok_or_else(|| fail!(Code::AwsError, "`{}` shows no parameter group", carry.from))?;
+        Ok((family_of(&engine, &carry.version), group))
+    }
+
+    async fn parameters_of_new(&self, scope: Scope, group: &str) -> Result<Vec<Parameter>> {
         let what = format!("parameter group `{group}` to be shown");
-        poll::until(&what, SHOWN, async || match self.parameters(group, None).await {
+        poll::until(&what, SHOWN, async || match self.parameters(scope, group, None).await {
             Err(error) if error.code() == Code::AwsNotFound => Ok(Seen::NotYet(error.message().to_owned())),
             found => found.map(Seen::Ready),
         })
@@ -171,7 +188,7 @@ impl Rds {
     /// so what was refused together is tried one by one.
     async fn set_what_goes(
         &self,
-        group: &str,
+        carry: &Carry,
         known: &[&Parameter],
         values: Vec<(String, String)>,
     ) -> Result<Vec<(String, String, String)>> {
@@ -179,13 +196,13 @@ impl Rds {
             |name: &str| known.iter().find(|known| known.name == name).is_some_and(|known| known.is_dynamic);
         let all: Vec<_> =
             values.iter().map(|(name, value)| (name.as_str(), value.as_str(), is_dynamic(name))).collect();
-        match self.send_parameters(group, &all).await {
+        match self.send_parameters(carry.scope, &carry.name, &all).await {
             Err(error) if is_refusal(&error) => {}
             done => return done.map(|()| vec![]),
         }
         let mut refused = vec![];
         for one in all {
-            match self.send_parameters(group, &[one]).await {
+            match self.send_parameters(carry.scope, &carry.name, &[one]).await {
                 Err(error) if is_refusal(&error) => {
                     refused.push((one.0.to_owned(), one.1.to_owned(), error.message().to_owned()));
                 }

@@ -13,6 +13,8 @@ pub enum Source<'a> {
     Instance(&'a str),
     /// A DB snapshot.
     Snapshot(&'a str),
+    /// A DB cluster.
+    Cluster(&'a str),
     /// A DB parameter group.
     ParameterGroup(&'a str),
 }
@@ -53,6 +55,7 @@ impl Rds {
         let (kind, id) = match source {
             Source::Instance(id) => (SourceType::DbInstance, id),
             Source::Snapshot(id) => (SourceType::DbSnapshot, id),
+            Source::Cluster(id) => (SourceType::DbCluster, id),
             Source::ParameterGroup(id) => (SourceType::DbParameterGroup, id),
         };
         let since = since_ms.and_then(|ms| i64::try_from(ms / 1000).ok()).map(DateTime::from_secs);

@@ -103,6 +103,8 @@ pub struct Instance {
     pub ca: Option<String>,
     /// The cluster it belongs to, if any.
     pub cluster: Option<String>,
+    /// In a cluster: who of a low one takes over first.
+    pub promotion_tier: Option<i64>,
     /// The instance it replicates from, if it is a read replica.
     pub replica_of: Option<String>,
     /// Its read replicas.
@@ -176,6 +178,7 @@ impl Instance {
             "insights_mode" => self.insights_mode.as_deref(),
             "ca" => self.ca.as_deref(),
             "cluster" => self.cluster.as_deref(),
+            "promotion_tier" => self.promotion_tier,
             "replica_of" => self.replica_of.as_deref(),
             "replicas" => self.replicas.clone(),
             "pending" => self.pending.clone(),
@@ -239,6 +242,7 @@ impl Instance {
             insights_mode: sdk.database_insights_mode().map(|mode| mode.as_str().to_owned()),
             ca: sdk.ca_certificate_identifier().map(str::to_owned),
             cluster: sdk.db_cluster_identifier().map(str::to_owned),
+            promotion_tier: sdk.promotion_tier().map(i64::from),
             replica_of: sdk.read_replica_source_db_instance_identifier().map(str::to_owned),
             replicas: sdk.read_replica_db_instance_identifiers().to_vec(),
             pending: sdk.pending_modified_values().map(pending).unwrap_or_default(),
@@ -248,7 +252,7 @@ impl Instance {
     }
 }
 
-fn sorted(texts: &[String]) -> Vec<String> {
+pub(super) fn sorted(texts: &[String]) -> Vec<String> {
     let mut texts = texts.to_vec();
     texts.sort();
     texts

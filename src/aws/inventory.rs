@@ -3,7 +3,7 @@
 //! Sources: RDS user guide, "Monitoring metrics", "Upgrading the PostgreSQL DB engine", "Working with read replicas";
 //! Secrets Manager user guide, "Rotate secrets".
 
-use super::{client::Rds, instance::Instance, secrets::Secrets, versions::choose_target};
+use super::{client::Rds, cluster::Cluster, instance::Instance, secrets::Secrets, versions::choose_target};
 use crate::base::{Code, Finding, Result, Verdict, clock, prose};
 
 /// Every check, for waivers.
@@ -53,6 +53,19 @@ impl Rds {
         // The storage of a cluster grows by itself.
         if instance.cluster.is_none() {
             found.extend(self.of_storage(&instance, wish).await?);
+        }
+        Ok(found)
+    }
+
+    /// What stands in the way of upgrading a cluster: what is known of it and of its writer.
+    ///
+    /// # Errors
+    /// As [`Rds::findings`].
+    pub async fn cluster_findings(&self, id: &str, wish: &Wish) -> Result<Vec<Finding>> {
+        let cluster = self.cluster(id).await?;
+        let mut found = of_cluster(&cluster);
+        if let Some(writer) = cluster.writer() {
+            found.extend(self.findings(writer, wish).await?);
         }
         Ok(found)
     }
@@ -115,6 +128,28 @@ fn of_instance(instance: &Instance) -> Vec<Finding> {
     found
 }
 
+fn of_cluster(cluster: &Cluster) -> Vec<Finding> {
+    let (mut found, id) = (vec![], cluster.id.as_str());
+    if cluster.status != "available" {
+        let text = format!("it is {}: it cannot be cloned now", cluster.status);
+        found.push(finding("instance_state", Verdict::Stop, id, text, "wait until it is available"));
+    }
+    if cluster.writer().is_none() {
+        let text = "it has no instance: nobody can write a marker".into();
+        found.push(finding("instance_state", Verdict::Stop, id, text, "make an instance in it"));
+    }
+    if let Some(source) = &cluster.replica_of {
+        let text = format!("it is a replica of {source}: it takes no writes");
+        found.push(finding("replica_instance", Verdict::Stop, id, text, "upgrade the cluster that it replicates from"));
+    }
+    for replica in &cluster.replicas {
+        let text = "it goes on following BLUE after the cutover, and GREEN has none".into();
+        let hint = "make GREEN's replicas before the cutover, and send its readers there";
+        found.push(finding("instance_replica", Verdict::Warn, replica, text, hint));
+    }
+    found
+}
+
 impl Secrets {
     /// Rotations that would change a password, or bring the old host back, while two servers share a secret.
     ///
@@ -151,7 +186,8 @@ fn of_rotation(secret: &str, next_ms: Option<u64>, now_ms: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{FINALIZED_WITHIN_MS, Instance, Verdict, of_instance, of_rotation};
+    use super::{Cluster, FINALIZED_WITHIN_MS, Instance, Verdict, of_cluster, of_instance, of_rotation};
+    use crate::aws::Member;
 
     /// A rotation that can come before the upgrade is finalized stops it; a later one is told.
     #[test]
@@ -179,6 +215,28 @@ mod tests {
             ("replica_instance", "blue"),
             ("instance_replica", "r1"),
             ("instance_replica", "r2"),
+        ];
+        assert_eq!(found, wanted.map(|(id, object)| (id.to_owned(), object.to_owned())));
+    }
+    #[test]
+    fn a_cluster_at_rest_on_its_own_has_no_findings() {
+        let writer = Member { id: "blue-1".into(), is_writer: true, tier: 1 };
+        let calm =
+            Cluster { id: "blue".into(), status: "available".into(), members: vec![writer], ..Cluster::default() };
+        assert_eq!(of_cluster(&calm), []);
+        let busy = Cluster {
+            status: "upgrading".into(),
+            members: vec![],
+            replica_of: Some("first".into()),
+            replicas: vec!["elsewhere".into()],
+            ..calm
+        };
+        let found: Vec<_> = of_cluster(&busy).into_iter().map(|f| (f.id, f.object)).collect();
+        let wanted = [
+            ("instance_state", "blue"),
+            ("instance_state", "blue"),
+            ("replica_instance", "blue"),
+            ("instance_replica", "elsewhere"),
         ];
         assert_eq!(found, wanted.map(|(id, object)| (id.to_owned(), object.to_owned())));
     }

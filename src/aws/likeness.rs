@@ -1,7 +1,7 @@
 //! Making one instance like another: what RDS does not take with a restore is changed afterwards, and what cannot be
 //! changed is told.
 
-use super::{client::Rds, instance::Instance, request::InstanceChange, verdict::InstanceGoal, wait::Wait};
+use super::{client::Rds, instance::Instance, request::InstanceChange, tags::Tags, verdict::InstanceGoal, wait::Wait};
 use crate::{
     base::{Map, Result, Value},
     map,
@@ -9,7 +9,7 @@ use crate::{
 
 /// What two instances for the same work have in common, under the names of [`Instance::to_map`]. Identity, version,
 /// parameter groups and what RDS counts by itself are no part of it.
-const TRAITS: [&str; 31] = [
+const TRAITS: [&str; 32] = [
     "class",
     "storage_type",
     "storage_gib",
@@ -40,6 +40,31 @@ const TRAITS: [&str; 31] = [
     "monitoring_role",
     "insights",
     "insights_mode",
+    "master_secret",
+    "promotion_tier",
+];
+
+/// What an instance of a cluster has from it: it is compared there, and RDS changes it there only.
+const OF_THE_CLUSTER: [&str; 20] = [
+    "storage_type",
+    "storage_gib",
+    "iops",
+    "storage_throughput",
+    "max_storage_gib",
+    "dedicated_log_volume",
+    "encrypted",
+    "kms_key",
+    "subnet_group",
+    "network_type",
+    "security_groups",
+    "iam_auth",
+    "port",
+    "deletion_protection",
+    "backup_retention_days",
+    "backup_window",
+    "copy_tags",
+    "lifecycle_support",
+    "log_exports",
     "master_secret",
 ];
 
@@ -80,7 +105,21 @@ impl Likened {
 /// Where the instance is not like the example.
 #[must_use]
 pub fn unlike(example: &Instance, instance: &Instance) -> Vec<Unlike> {
-    let (wanted, got) = (example.to_map(), instance.to_map());
+    let is_member = example.cluster.is_some();
+    let traits = TRAITS
+        .into_iter()
+        // With a standby RDS chooses where it works.
+        .filter(|name| *name != "zone" || !example.multi_az)
+        .filter(|name| !is_member || !OF_THE_CLUSTER.contains(name));
+    compare(traits, (&example.to_map(), &example.tags), (&instance.to_map(), &instance.tags))
+}
+
+/// Where one thing is not like the other in these traits, and in tags that are neither of AWS's own nor of pgrun's.
+pub(super) fn compare(
+    traits: impl Iterator<Item = &'static str>,
+    (wanted, example): (&Map, &Tags),
+    (got, tags): (&Map, &Tags),
+) -> Vec<Unlike> {
     let value = |map: &Map, name: &str| match map.get(name) {
         Some(Value::List(items)) => {
             let mut items = items.clone();
@@ -89,20 +128,33 @@ pub fn unlike(example: &Instance, instance: &Instance) -> Vec<Unlike> {
         }
         value => value.cloned().unwrap_or(Value::Null),
     };
-    let mut found: Vec<Unlike> = TRAITS
-        .into_iter()
-        // With a standby RDS chooses where it works.
-        .filter(|name| *name != "zone" || !example.multi_az)
-        .map(|name| Unlike { what: name.to_owned(), wanted: value(&wanted, name), got: value(&got, name) })
+    let mut found: Vec<Unlike> = traits
+        .map(|name| Unlike { what: name.to_owned(), wanted: value(wanted, name), got: value(got, name) })
         .filter(|unlike| unlike.wanted != unlike.got)
         .collect();
-    for (key, tag) in example.tags.iter().filter(|(key, _)| !key.starts_with("aws:") && !key.starts_with("pgrun:")) {
-        if instance.tags.get(key) != Some(tag) {
-            let got = instance.tags.get(key).map(String::as_str);
+    for (key, tag) in example.iter().filter(|(key, _)| !key.starts_with("aws:") && !key.starts_with("pgrun:")) {
+        if tags.get(key) != Some(tag) {
+            let got = tags.get(key).map(String::as_str);
             found.push(Unlike { what: format!("tag {key}"), wanted: tag.as_str().into(), got: got.into() });
         }
     }
     found
+}
+
+/// The tags that are missing.
+pub(super) fn missing_tags(missing: &[Unlike]) -> Tags {
+    let tag =
+        |unlike: &Unlike| Some((unlike.what.strip_prefix("tag ")?.to_owned(), unlike.wanted.as_text()?.to_owned()));
+    missing.iter().filter_map(tag).collect()
+}
+
+impl Likened {
+    /// What was missing before and what is missing now.
+    pub(super) fn new(missing: Vec<Unlike>, different: Vec<Unlike>) -> Self {
+        let is_left = |what: &String| different.iter().any(|unlike| unlike.what == *what);
+        let changed = missing.into_iter().map(|unlike| unlike.what).filter(|what| !is_left(what)).collect();
+        Self { changed, different }
+    }
 }
 
 /// The change that makes an instance like the example, as far as RDS changes it without an outage.
@@ -129,10 +181,10 @@ fn change(example: &Instance, instance: &Instance) -> InstanceChange {
         change.monitoring_s = number(example.monitoring_s);
         change.monitoring_role = example.monitoring_role.clone().filter(|_| example.monitoring_s > 0);
     }
-    // Mode, key and days are taken together only.
+    // Mode, key and days are taken together only. The mode of a cluster's instances is the cluster's.
     if has("insights") || has("insights_mode") {
         change.insights = Some(example.insights);
-        change.insights_mode.clone_from(&example.insights_mode);
+        change.insights_mode = example.insights_mode.clone().filter(|_| example.cluster.is_none());
         if example.insights {
             change.insights_key.clone_from(&example.insights_key);
             change.insights_days = example.insights_days.and_then(number);
@@ -152,10 +204,7 @@ impl Rds {
         let (example, before) = (self.instance(example).await?, self.instance(id).await?);
         let wanted = change(&example, &before);
         let missing: Vec<Unlike> = unlike(&example, &before);
-        let tags = missing.iter().filter_map(|unlike| {
-            Some((unlike.what.strip_prefix("tag ")?.to_owned(), unlike.wanted.as_text()?.to_owned()))
-        });
-        let tags: super::Tags = tags.collect();
+        let tags = missing_tags(&missing);
         if !tags.is_empty() {
             self.add_tags(&before.arn, &tags).await?;
         }
@@ -166,10 +215,7 @@ impl Rds {
         } else if !tags.is_empty() {
             now = self.instance(id).await?;
         }
-        let different = unlike(&example, &now);
-        let is_left = |what: &String| different.iter().any(|unlike| unlike.what == *what);
-        let changed = missing.into_iter().map(|unlike| unlike.what).filter(|what| !is_left(what)).collect();
-        Ok(Likened { changed, different })
+        Ok(Likened::new(missing, unlike(&example, &now)))
     }
 
     /// Turns deletion protection on or off and waits until that is so.

@@ -7,6 +7,7 @@
 
 mod carry;
 mod client;
+mod cluster;
 mod error;
 mod events;
 mod instance;
@@ -29,11 +30,12 @@ mod wait;
 
 pub use carry::{Carried, Carry, Deviation};
 pub use client::{Aws, Keys, Rds, Settings};
+pub use cluster::{CloneOf, Cluster, ClusterChange, ClusterGoal, Member, NewCluster, NewMember, unlike_clusters};
 pub use events::{Event, Source};
 pub use instance::{GroupStatus, Instance};
 pub use likeness::{Likened, Unlike, unlike};
 pub use logs::{LogFile, LogText};
-pub use parameters::{Parameter, ParameterGroup, family_of};
+pub use parameters::{Parameter, ParameterGroup, Scope, family_of};
 pub use redo::{Bounds, Redo, first_redo_done};
 pub use rename::Renaming;
 pub use request::{FinalSnapshot, InstanceChange, NewInstance};

@@ -269,7 +269,7 @@ impl Rds {
 const LOGS: [&str; 2] = ["postgresql", "upgrade"];
 
 /// RDS wants to hear what is added and what is taken away; naming what is so already is no error.
-fn exports(wanted: &[String]) -> CloudwatchLogsExportConfiguration {
+pub(super) fn exports(wanted: &[String]) -> CloudwatchLogsExportConfiguration {
     let others = LOGS.iter().map(|log| (*log).to_owned()).filter(|log| !wanted.contains(log));
     CloudwatchLogsExportConfiguration::builder()
         .set_enable_log_types(Some(wanted.to_vec()).filter(|wanted| !wanted.is_empty()))

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aws_sdk_rds::types::Tag;
 use sha2::{Digest, Sha256};
 
-use super::client::Rds;
+use super::{client::Rds, parameters::Scope};
 use crate::base::{Code, Result};
 
 /// Tags of a resource, by key.
@@ -58,8 +58,10 @@ pub enum Resource<'a> {
     Instance(&'a str),
     /// A DB snapshot.
     Snapshot(&'a str),
-    /// A DB parameter group.
-    ParameterGroup(&'a str),
+    /// A DB cluster.
+    Cluster(&'a str),
+    /// A parameter group.
+    ParameterGroup(Scope, &'a str),
 }
 
 impl Mark {
@@ -100,7 +102,8 @@ impl Rds {
         let tags = match resource {
             Resource::Instance(id) => self.find_instance(id).await?.map(|instance| instance.tags),
             Resource::Snapshot(id) => self.find_snapshot(id).await?.map(|snapshot| snapshot.tags),
-            Resource::ParameterGroup(name) => match self.find_parameter_group(name).await? {
+            Resource::Cluster(id) => self.find_cluster(id).await?.map(|cluster| cluster.tags),
+            Resource::ParameterGroup(scope, name) => match self.find_parameter_group(scope, name).await? {
                 Some(group) => match self.tags(&group.arn).await {
                     // Deleted between the two questions.
                     Err(error) if error.code() == Code::AwsNotFound => None,

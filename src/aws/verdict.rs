@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{instance::Instance, request::InstanceChange, snapshot::Snapshot, wait::settles_in};
-use crate::base::Value;
+use crate::base::{Map, Value};
 
 /// What an instance is waited for.
 #[derive(Clone, Debug)]
@@ -63,8 +63,9 @@ pub(super) enum Verdict {
 /// longer than a day, and the SDK's waiter never counts it.
 const READY: [&str; 3] = ["available", "storage-optimization", "storage-initialization"];
 
-/// Statuses that no waiting mends.
-const BROKEN: [&str; 12] = [
+/// Statuses that no waiting mends, of instances and of clusters.
+const BROKEN: [&str; 13] = [
+    "cloning-failed",
     "failed",
     "deleting",
     "inaccessible-encryption-credentials",
@@ -94,22 +95,40 @@ pub(super) fn judge_instance(goal: &InstanceGoal, instance: &Instance, history: 
             _ => Verdict::NotYet(status.to_owned()),
         };
     }
-    if BROKEN.contains(&status) {
-        return Verdict::Failed(format!("the instance is `{status}`"));
+    let (missing, is_pending) = (missing(goal, instance, history), is_pending(goal, instance));
+    judge(&Look { noun: "instance", status, has_endpoint: instance.host.is_some(), missing, is_pending }, history)
+}
+
+/// What one look has shown of an instance or a cluster.
+pub(super) struct Look<'a> {
+    /// `instance` or `cluster`.
+    pub(super) noun: &'static str,
+    pub(super) status: &'a str,
+    pub(super) has_endpoint: bool,
+    /// What it lacks of the goal when its status is a ready one.
+    pub(super) missing: Option<String>,
+    /// RDS still shows the goal as something it has yet to do.
+    pub(super) is_pending: bool,
+}
+
+/// Judges one look at something that is not waited for to be stopped.
+pub(super) fn judge(look: &Look<'_>, history: &History) -> Verdict {
+    let Look { noun, status, .. } = look;
+    if BROKEN.contains(status) {
+        return Verdict::Failed(format!("the {noun} is `{status}`"));
     }
-    if matches!(status, "stopped" | "stopping") {
-        return Verdict::Failed(format!("the instance is `{status}`, so nothing goes on by itself"));
+    if matches!(*status, "stopped" | "stopping") {
+        return Verdict::Failed(format!("the {noun} is `{status}`, so nothing goes on by itself"));
     }
     if !is_ready(status) {
-        return Verdict::NotYet(status.to_owned());
+        return Verdict::NotYet((*status).to_owned());
     }
-    let missing = missing(goal, instance, history);
-    match missing {
-        None if instance.host.is_none() => Verdict::NotYet(format!("{status}, without an endpoint")),
+    match &look.missing {
+        None if !look.has_endpoint => Verdict::NotYet(format!("{status}, without an endpoint")),
         None => Verdict::Reached,
-        Some(missing) if history.ready_for >= history.grace && !is_pending(goal, instance) => {
+        Some(missing) if history.ready_for >= history.grace && !look.is_pending => {
             let why = if history.left { "the change was rolled back" } else { "the change never began" };
-            Verdict::Failed(format!("{why}: the instance is `{status}`, and {missing}"))
+            Verdict::Failed(format!("{why}: the {noun} is `{status}`, and {missing}"))
         }
         Some(missing) => Verdict::NotYet(format!("{status}, but {missing}")),
     }
@@ -159,16 +178,8 @@ fn first_difference(change: &InstanceChange, instance: &Instance, history: &Hist
     {
         return Some(format!("it does not use parameter group `{group}`"));
     }
-    if let Some(wanted) = &change.security_groups {
-        let sorted = |groups: &[String]| {
-            let mut groups = groups.to_vec();
-            groups.sort();
-            groups.join(", ")
-        };
-        let (wanted, got) = (sorted(wanted), sorted(&instance.security_groups));
-        if wanted != got {
-            return differs("security_groups", &wanted, &got);
-        }
+    if let Some(unlike) = change.security_groups.as_ref().and_then(|w| same_groups(w, &instance.security_groups)) {
+        return Some(unlike);
     }
     if change.master_password.is_some() {
         if instance.pending.contains_key("master_password") && !change.in_maintenance_window {
@@ -180,6 +191,29 @@ fn first_difference(change: &InstanceChange, instance: &Instance, history: &Hist
         }
     }
     None
+}
+
+/// How two lists of groups differ, whatever their order.
+pub(super) fn same_groups(wanted: &[String], got: &[String]) -> Option<String> {
+    let sorted = |groups: &[String]| {
+        let mut groups = groups.to_vec();
+        groups.sort();
+        groups.join(", ")
+    };
+    differs("security_groups", &sorted(wanted), &sorted(got))
+}
+
+/// The first wanted field that is shown otherwise.
+pub(super) fn first_unlike(
+    wanted: impl IntoIterator<Item = (&'static str, Option<Value>)>,
+    shown: &Map,
+) -> Option<String> {
+    let fields = wanted.into_iter().filter_map(|(name, wanted)| Some((name, wanted?)));
+    let mut unlike = fields.filter_map(|(name, wanted)| {
+        let got = shown.get(name).cloned().unwrap_or(Value::Null);
+        differs(name, &plain(&wanted), &plain(&got))
+    });
+    unlike.next()
 }
 
 /// The fields of a change that can be compared with what [`Instance::to_map`] shows under the same name.
@@ -218,7 +252,7 @@ fn wanted(change: &InstanceChange) -> Vec<(&'static str, Value)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn differs(name: &str, wanted: &str, got: &str) -> Option<String> {
+pub(super) fn differs(name: &str, wanted: &str, got: &str) -> Option<String> {
     (wanted != got).then(|| format!("{name} is `{got}`, wanted `{wanted}`"))
 }
 

@@ -255,7 +255,7 @@ impl Rds {
     }
 
     /// Adds what RDS itself told meanwhile, the newest first; the reason of a failed upgrade stands there.
-    async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
+    pub(super) async fn with_events(&self, error: Error, source: Source<'_>, since_ms: u64) -> Error {
         let says_why = |events: &[Event]| {
             events.iter().any(|event| FAILED.iter().any(|word| event.message.to_ascii_lowercase().contains(word)))
         };
@@ -285,7 +285,7 @@ impl Rds {
 const FAILED: &[&str] = &["fail", "rolled back", "cannot be upgraded"];
 
 /// A verdict for [`poll::until`].
-fn seen<T>(verdict: Verdict, thing: T) -> Result<Seen<T>> {
+pub(super) fn seen<T>(verdict: Verdict, thing: T) -> Result<Seen<T>> {
     match verdict {
         Verdict::Reached => Ok(Seen::Ready(thing)),
         Verdict::NotYet(state) => Ok(Seen::NotYet(state)),

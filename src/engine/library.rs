@@ -25,6 +25,7 @@ pub const STDLIB: &[(&str, u32, &str)] = &[
     ("maintenance", 1, include_str!("../../stdlib/maintenance.rhai")),
     ("redirect", 1, include_str!("../../stdlib/redirect.rhai")),
     ("replication", 1, include_str!("../../stdlib/replication.rhai")),
+    ("servers", 1, include_str!("../../stdlib/servers.rhai")),
     ("upgrade", 1, include_str!("../../stdlib/upgrade.rhai")),
     ("verification", 1, include_str!("../../stdlib/verification.rhai")),
 ];

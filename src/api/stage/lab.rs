@@ -5,7 +5,7 @@ use std::time::Duration;
 use rhai::Dynamic;
 
 use super::{
-    scale,
+    cluster, scale,
     sql_file::{self, Piece},
     stage, state, verifier,
 };
@@ -17,7 +17,7 @@ use crate::{
         options::Options,
         pg, rds,
     },
-    aws::{InstanceGoal, Mark, NewInstance, Rds, Tags, Wait, family_of, token},
+    aws::{InstanceGoal, Mark, NewInstance, Rds, Scope, Tags, Wait, family_of, token},
     base::{Code, Result, Secret, Value, ident, prose},
     fail,
     journal::key_text,
@@ -53,6 +53,17 @@ pub(super) const MODULE: Module = Module {
                   when this returns.",
             example: "lab::instance(#{ id: \"other\", version: \"15\", database: \"shop\", secret: \"lab/other\" }).id",
             run: instance,
+        },
+        Function {
+            name: "cluster",
+            parameters: "options",
+            gives: "#{ id, secret, host, port }",
+            effect: Effect::Writes,
+            doc: "Creates a cluster of Aurora and the secret of its master user: #{ id, version, database, secret, readers }. \
+                  Its instances are called as it is, with a number behind; the first one writes. All are ready when this \
+                  returns.",
+            example: "lab::cluster(#{ id: \"c\", version: \"15\", database: \"shop\", secret: \"lab/c\" }).id",
+            run: cluster::make,
         },
         Function {
             name: "login",
@@ -137,34 +148,56 @@ fn instance(call: &Call) -> Result<Dynamic> {
     let made = call.wait(&format!("making instance `{id}`"), &[], async {
         let rds = aws.rds();
         let version = new.engine_version.clone().unwrap_or_default();
-        new.parameter_group = Some(parameter_group(&rds, &version, more, &mark).await?);
+        new.parameter_group = Some(parameter_group(&rds, Scope::Instance, (&new.engine, &version), more, &mark).await?);
         rds.create_instance(&new, &mark).await?;
-        let wait = Wait { every: LOOK_EVERY, deadline: Duration::from_secs(300), ..Wait::default() };
-        rds.wait_instance(&id, &InstanceGoal::Ready, &wait).await
+        rds.wait_instance(&id, &InstanceGoal::Ready, &patience()).await
     })?;
-    let host = made.host.unwrap_or_default();
-    let port = i64::from(made.port.unwrap_or_default());
-    let fields = map! { "username" => "postgres", "host" => host.as_str(), "port" => port, "dbname" => database };
-    keep_login(call, &secret, fields, &password)?;
-    Ok(convert::map_to_dynamic(&map! { "id" => id, "secret" => secret, "host" => host, "port" => port }))
+    let place = (made.host.unwrap_or_default(), made.port.unwrap_or_default());
+    keep_master(call, &id, &secret, &database, place, &password)
+}
+
+/// How the stage waits.
+pub(super) fn patience<'a>() -> Wait<'a> {
+    Wait { every: LOOK_EVERY, deadline: Duration::from_secs(300), ..Wait::default() }
 }
 
 /// Logical replication is off on RDS until a parameter group turns it on (`rds.logical_replication`, RDS user guide,
-/// "Performing logical replication for Amazon RDS for PostgreSQL").
+/// "Performing logical replication for Amazon RDS for PostgreSQL"); of a cluster it is the cluster's group.
 ///
 /// `more` connections have room besides the usual ones.
-async fn parameter_group(rds: &Rds, version: &str, more: u16, mark: &Mark) -> Result<String> {
-    let family = family_of(version);
+pub(super) async fn parameter_group(
+    rds: &Rds,
+    scope: Scope,
+    (engine, version): (&str, &str),
+    more: u16,
+    mark: &Mark,
+) -> Result<String> {
+    let family = family_of(engine, version);
     let name = format!("logical-{family}");
-    if rds.find_parameter_group(&name).await?.is_none() {
-        rds.create_parameter_group(&name, &family, "logical replication", &Tags::new(), mark).await?;
+    if rds.find_parameter_group(scope, &name).await?.is_none() {
+        rds.create_parameter_group(scope, &name, (&family, "logical replication"), mark).await?;
     }
     let mut values = vec![("rds.logical_replication".to_owned(), "1".to_owned())];
     if more > 0 {
         values.push(("max_connections".into(), (USUAL_CONNECTIONS + more).to_string()));
     }
-    rds.set_parameters(&name, &values).await?;
+    rds.set_parameters(scope, &name, &values).await?;
     Ok(name)
+}
+
+/// Writes the master's login as pgrun finds it, and tells where it leads.
+pub(super) fn keep_master(
+    call: &Call,
+    id: &str,
+    secret: &str,
+    database: &str,
+    (host, port): (String, u16),
+    password: &Secret,
+) -> Result<Dynamic> {
+    let port = i64::from(port);
+    let fields = map! { "username" => "postgres", "host" => host.as_str(), "port" => port, "dbname" => database };
+    keep_login(call, secret, fields, password)?;
+    Ok(convert::map_to_dynamic(&map! { "id" => id, "secret" => secret, "host" => host, "port" => port }))
 }
 
 fn login(call: &Call) -> Result<Dynamic> {

@@ -2,6 +2,7 @@
 //! URL.
 
 mod child;
+mod cluster;
 mod deaths;
 mod lab;
 mod load;

@@ -22,7 +22,7 @@ pub(super) const END_STATE: Function = Function {
     parameters: "databases",
     gives: "a map of names and what they are",
     effect: Effect::Reads,
-    doc: "Everything that is there at the end: instances, snapshots, secrets with their stages, and of each database every \
+    doc: "Everything that is there at the end: instances, snapshots, clusters, secrets with their stages, and of each database every \
           definition, roles and whether they may log in, publications, subscriptions, slots and settings.",
     example: "lab::end_state(#{ blue: db }).len() > 0 // => true",
     run: end_state,
@@ -45,7 +45,7 @@ fn end_state(call: &Call) -> Result<Dynamic> {
     let databases: rhai::Map = call.handle(0, "a map of databases")?;
     let mut all: BTreeMap<String, Value> = BTreeMap::new();
     let aws = call.host.aws().clone();
-    all.extend(call.wait("listing instances, snapshots and secrets", &[], async {
+    all.extend(call.wait("listing instances, snapshots, clusters and secrets", &[], async {
         let mut found = of_rds(&aws.rds()).await?;
         found.extend(of_secrets(&aws.secrets()).await?);
         Ok(found)
@@ -73,6 +73,11 @@ async fn of_rds(rds: &Rds) -> Result<Vec<(String, Value)>> {
             let text = format!("{} {}", snapshot.engine_version, snapshot.status);
             found.push((format!("snapshot {}", snapshot.id), Value::Text(text)));
         }
+    }
+    for cluster in rds.clusters().await? {
+        let (group, members) = (&cluster.parameter_group.name, cluster.members.len());
+        let text = format!("{} {} {group}, {members} instances", cluster.engine_version, cluster.status);
+        found.push((format!("cluster {}", cluster.id), Value::Text(text)));
     }
     Ok(found)
 }

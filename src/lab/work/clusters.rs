@@ -9,7 +9,7 @@ use std::{fs, sync::Arc};
 
 use super::{
     changes, copies,
-    instances::{last_snapshot, note, put, raise, show, take},
+    instances::{is_master, last_snapshot, note, put, raise, show, take},
 };
 use crate::{
     base::{Code, Result, poll},
@@ -175,7 +175,8 @@ pub(super) async fn up(site: &Site, cluster: &str) -> Result<()> {
 /// Starts the server of a member: of the writer over the storage, of a reader over a fresh copy of it.
 async fn serve(site: &Site, member: &Instance) -> Result<()> {
     let cluster = member.cluster.as_deref().unwrap_or_default();
-    if !site.look(|world| world.is_writer(member)) {
+    let writes = site.look(|world| world.is_writer(member));
+    if !writes {
         let folder = site.instance_folder(member);
         copies::of_database(site, cluster, folder.clone()).await?;
         // A standby on another's slots would hold the log back for nobody; `pg_basebackup` leaves them out too.
@@ -185,6 +186,12 @@ async fn serve(site: &Site, member: &Instance) -> Result<()> {
         disk::write_file(&folder.join("data/standby.signal"), b"", 0o600, site.user.as_ref())?;
     }
     let server = raise(site, member).await?;
+    // The storage may have been upgraded since, or be a clone.
+    if writes {
+        let superuser = master::renew(&server, &member.master).await?;
+        is_master(site, &member.resource, superuser);
+        is_master(site, cluster, superuser);
+    }
     put(site, &member.resource, server);
     in_effect(site, member);
     Ok(())

@@ -11,7 +11,7 @@ use std::{
 use pgrun::{
     aws::{
         Bounds, FinalSnapshot, Instance, InstanceChange, InstanceGoal, Made, Mark, NewInstance, Rds, Resource, Restore,
-        SnapshotGoal, Source, Tags, Wait, choose_target, family_of,
+        Scope, SnapshotGoal, Source, Tags, Wait, choose_target, family_of,
     },
     base::{Code, Redactor, Secret, clock, config::Config},
     lab::{
@@ -125,15 +125,18 @@ async fn changes(rds: &Rds, blue: &Instance) {
     connect(blue, SECOND).await.unwrap();
 
     let mark = Mark::new("run-1", "parameters");
-    let family = family_of(&blue.engine_version);
-    rds.create_parameter_group("blue-own", &family, "of a test", &Tags::new(), &mark).await.unwrap();
-    assert_eq!(rds.made_by(Resource::ParameterGroup("blue-own"), &mark).await.unwrap(), Made::Ours);
+    let family = family_of(&blue.engine, &blue.engine_version);
+    rds.create_parameter_group(Scope::Instance, "blue-own", (&family, "of a test"), &mark).await.unwrap();
+    assert_eq!(rds.made_by(Resource::ParameterGroup(Scope::Instance, "blue-own"), &mark).await.unwrap(), Made::Ours);
     let values = [("log_min_duration_statement", "777"), ("max_replication_slots", "33")];
     let values: Vec<(String, String)> = values.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
-    rds.set_parameters("blue-own", &values).await.unwrap();
-    let own = rds.parameters("blue-own", Some("user")).await.unwrap();
+    rds.set_parameters(Scope::Instance, "blue-own", &values).await.unwrap();
+    let own = rds.parameters(Scope::Instance, "blue-own", Some("user")).await.unwrap();
     assert_eq!(own.len(), 2, "{own:?}");
-    let wrong = rds.set_parameters("blue-own", &[("max_replication_slot".into(), "1".into())]).await.unwrap_err();
+    let wrong = rds
+        .set_parameters(Scope::Instance, "blue-own", &[("max_replication_slot".into(), "1".into())])
+        .await
+        .unwrap_err();
     assert_eq!(wrong.hint_text(), Some("set `max_replication_slots` if that is what was meant"));
 
     let change = InstanceChange { parameter_group: Some("blue-own".into()), ..Default::default() };
@@ -222,6 +225,6 @@ async fn deletion(rds: &Rds, blue: &Instance) {
     rds.delete_snapshot("snap").await.unwrap();
     rds.wait_snapshot_gone(&snapshot, &quick()).await.unwrap();
     assert_eq!(rds.made_by(Resource::Snapshot("snap"), &Mark::new("a", "b")).await.unwrap(), Made::Absent);
-    rds.delete_parameter_group("blue-own").await.unwrap();
-    assert_eq!(rds.find_parameter_group("blue-own").await.unwrap(), None);
+    rds.delete_parameter_group(Scope::Instance, "blue-own").await.unwrap();
+    assert_eq!(rds.find_parameter_group(Scope::Instance, "blue-own").await.unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! Tests of `aws`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a helper fails the test")]
 
+mod clusters;
 mod faults;
 mod life;
 mod log_blocks;

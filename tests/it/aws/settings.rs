@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_sdk_rds::types::CloudwatchLogsExportConfiguration;
 use pgrun::{
     aws::{
-        Carry, InstanceGoal, Made, Mark, NewInstance, Rds, Renaming, Resource, Restore, SnapshotGoal, Tags, Wait,
-        family_of, unlike,
+        Carry, InstanceGoal, Made, Mark, NewInstance, Rds, Renaming, Resource, Restore, Scope, SnapshotGoal, Tags,
+        Wait, family_of, unlike,
     },
     base::{Code, Redactor, Secret, config::Config},
     lab::postgres::Catalogue,
@@ -14,7 +14,7 @@ use pgrun::{
 
 use super::{life::Stage, responder::aws_at};
 
-fn quick<'a>() -> Wait<'a> {
+pub(super) fn quick<'a>() -> Wait<'a> {
     Wait {
         every: Duration::from_millis(50),
         deadline: Duration::from_secs(120),
@@ -24,7 +24,7 @@ fn quick<'a>() -> Wait<'a> {
 }
 
 /// The engine version to make instances of, and the next major version.
-async fn versions() -> (String, String) {
+pub(super) async fn versions() -> (String, String) {
     let catalogue = Catalogue::look(&Config::from_env().unwrap()).await.unwrap();
     let (from, to) = catalogue.pair(None, None).unwrap();
     (from.to_string(), to.to_string())
@@ -114,7 +114,7 @@ async fn parameters_are_carried_to_the_next_version() {
     let rds = aws_at(stage.lab.url(), Redactor::default()).rds();
     let (from, to) = versions().await;
     let mark = Mark::new("r", "group");
-    rds.create_parameter_group("old", &family_of(&from), "old", &Tags::new(), &mark).await.unwrap();
+    rds.create_parameter_group(Scope::Instance, "old", (&family_of("postgres", &from), "old"), &mark).await.unwrap();
     instance(&rds, "blue", &from, |new| new.parameter_group = Some("old".into())).await;
     // The lab knows a version's parameters once it has a server of it.
     instance(&rds, "other", &to, |_| {}).await;
@@ -126,6 +126,7 @@ async fn parameters_are_carried_to_the_next_version() {
     set_by_hand(stage.lab.url(), "old", &set).await;
 
     let carry = Carry {
+        scope: Scope::Instance,
         from: "blue".into(),
         version: to.clone(),
         name: "new".into(),
@@ -133,8 +134,8 @@ async fn parameters_are_carried_to_the_next_version() {
     };
     assert_eq!(rds.carried(&carry, &mark).await.unwrap(), Made::Absent);
     let done = rds.carry_parameters(&carry, &mark).await.unwrap();
-    assert_eq!((done.family.as_str(), done.from.as_str()), (family_of(&to).as_str(), "old"));
-    let own = rds.parameters("new", Some("user")).await.unwrap();
+    assert_eq!((done.family.as_str(), done.from.as_str()), (family_of("postgres", &to).as_str(), "old"));
+    let own = rds.parameters(Scope::Instance, "new", Some("user")).await.unwrap();
     let values: BTreeMap<String, String> =
         own.into_iter().map(|known| (known.name, known.value.unwrap_or_default())).collect();
     assert_eq!(values, done.values);
@@ -162,9 +163,11 @@ async fn parameters_are_carried_to_the_next_version() {
 
 /// One parameter that the newer version has not, where there is such a one between the two.
 async fn gone_since(rds: &Rds, from: &str, to: &str) -> Vec<(String, String)> {
-    let default = |version: &str| format!("default.{}", family_of(version));
-    let (old, new) =
-        (rds.parameters(&default(from), None).await.unwrap(), rds.parameters(&default(to), None).await.unwrap());
+    let default = |version: &str| format!("default.{}", family_of("postgres", version));
+    let (old, new) = (
+        rds.parameters(Scope::Instance, &default(from), None).await.unwrap(),
+        rds.parameters(Scope::Instance, &default(to), None).await.unwrap(),
+    );
     let is_gone = |name: &str| !new.iter().any(|known| known.name == name);
     let found = old.into_iter().find(|known| known.is_modifiable && known.value.is_some() && is_gone(&known.name));
     found.map(|known| (known.name, known.value.unwrap_or_default())).into_iter().collect()

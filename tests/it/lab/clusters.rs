@@ -220,6 +220,10 @@ async fn a_cluster_is_cloned_and_upgraded() {
         let client = writer(rds, cluster).await;
         let version = number(&client, "SELECT current_setting('server_version_num')::bigint / 10000").await;
         assert_eq!(version, i64::from(to.major), "{cluster}");
+        // A role of the new version, which `rds_superuser` has from 16 on.
+        let may = "SELECT count(*) FROM pg_roles WHERE rolname = 'pg_create_subscription' \
+                   AND pg_has_role('master', oid, 'member')";
+        assert_eq!(number(&client, may).await, i64::from(to.major >= 16), "{cluster}: the master's rights are renewed");
         assert_eq!(described(rds, cluster).await.unwrap().engine_version(), Some(to.to_string().as_str()));
     }
     assert_eq!(start_lsn(&writer(rds, "green").await).await, begins, "an upgrade does not move it");

@@ -130,25 +130,28 @@ fn a_cutover_that_fails_opens_blue_again() {
     output.stderr_has("hint: look at GREEN, then resume").last_line("pgrun resume r");
 }
 
-/// The table at the head of the runbook leads whoever knows the way by hand: what it names is there.
+/// The table at the head of each runbook leads whoever knows the way by hand: what it names is there.
 #[test]
-fn the_steps_by_hand_are_found_in_the_runbook() {
+fn the_steps_by_hand_are_found_in_the_runbooks() {
     let text =
         |path: &str| std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/").to_owned() + path).unwrap();
-    let book = text("runbooks/bluegreen.rhai");
-    let all = [&book, &text("stdlib/cutover.rhai")].map(|text| text.replace("${o.to_name}", "GREEN")).concat();
-    let rows: Vec<&str> = book.lines().filter(|line| line.starts_with("//! | ")).skip(1).collect();
-    assert_eq!(rows.len(), 13);
-    for row in rows {
-        let here = row.split('|').nth(2).unwrap();
-        let names: Vec<&str> = here.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row}");
-        for name in names {
-            let is_there = name.contains('.') && !text(&format!("runbooks/{name}")).is_empty();
-            let is_word = ["step", "phase"]
-                .iter()
-                .any(|word| all.contains(&format!("{word} \"{name}\"")) || all.contains(&format!("{word} `{name}`")));
-            assert!(is_there || is_word, "`{name}` of {row}");
+    for book in ["runbooks/bluegreen.rhai", "runbooks/bluegreen-aurora.rhai"].map(text) {
+        let all = [&book, &text("stdlib/upgrade.rhai"), &text("stdlib/cutover.rhai")]
+            .map(|text| text.replace("${o.to_name}", "GREEN"))
+            .concat();
+        let rows: Vec<&str> = book.lines().filter(|line| line.starts_with("//! | ")).skip(1).collect();
+        assert_eq!(rows.len(), 13);
+        for row in rows {
+            let here = row.split('|').nth(2).unwrap();
+            let names: Vec<&str> = here.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "{row}");
+            for name in names {
+                let is_there = name.contains('.') && !text(&format!("runbooks/{name}")).is_empty();
+                let is_word = ["step", "phase"].iter().any(|word| {
+                    all.contains(&format!("{word} \"{name}\"")) || all.contains(&format!("{word} `{name}`"))
+                });
+                assert!(is_there || is_word, "`{name}` of {row}");
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Whole rehearsals with the real binary: what the README promises, and a run that is killed again and again.
 
+mod aurora;
 mod bad_day;
 mod chaos;
 mod kills;
