@@ -12,6 +12,7 @@ use super::{
     frame::{Frame, Limit},
     guardian::Guardian,
     operator::{Answer, Notice, Operator, Question, Wanted},
+    pg_watch::Watched,
     stage::Stage,
     stop::Stop,
     trial::Conditions,
@@ -82,6 +83,7 @@ struct Inner {
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
     guardian: Mutex<Option<Guardian>>,
+    watched: Watched,
 }
 
 impl Host {
@@ -99,6 +101,7 @@ impl Host {
             met: Mutex::default(),
             limits: Mutex::default(),
             guardian: Mutex::default(),
+            watched: Watched::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -190,6 +193,11 @@ impl Host {
     /// Keeps the guardian of a fence as long as this run goes on, and gives the one before.
     pub(super) fn keep_guardian(&self, guardian: Guardian) -> Option<Guardian> {
         lock(&self.inner.guardian).replace(guardian)
+    }
+
+    /// What this process knows of two sides' definitions.
+    pub(super) fn watched(&self) -> &Watched {
+        &self.inner.watched
     }
 
     /// The undo clauses of finished steps.

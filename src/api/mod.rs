@@ -19,6 +19,7 @@ mod pg_compare;
 mod pg_cutover;
 mod pg_maintain;
 mod pg_replication;
+mod pg_watch;
 mod pg_window;
 mod pgbouncer;
 mod rds;
@@ -54,6 +55,7 @@ pub const MODULES: &[&Module] = &[
     &pg_replication::MODULE,
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
+    &pg_watch::MODULE,
     &pg_window::MODULE,
     &pg_maintain::MODULE,
     &pgbouncer::MODULE,

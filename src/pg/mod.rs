@@ -39,6 +39,7 @@ pub mod target;
 mod tls;
 pub mod turn;
 pub mod verify;
+pub mod watch;
 
 pub use difference::{Change, Difference};
 pub use facts::ServerFacts;
