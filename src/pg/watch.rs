@@ -73,6 +73,18 @@ pub async fn begin(session: &Session) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// The last command that they have seen, for people: what it was done to, who did it and when.
+///
+/// # Errors
+/// Those of reading.
+pub async fn last(session: &Session) -> Result<Option<String>> {
+    let deed = deeds(session).await?.into_iter().next();
+    Ok(deed.map(|deed| match &deed.object {
+        Some(object) => format!("{} {object}: {}", deed.kind, deed.text()),
+        None => deed.text(),
+    }))
+}
+
 /// The commands that the event triggers of this server have seen in this database, the last one first.
 pub async fn deeds(session: &Session) -> Result<Vec<Deed>> {
     // What a snapshot has brought along was done elsewhere.
