@@ -12,6 +12,7 @@ use super::{
     frame::{Frame, Limit},
     guardian::Guardian,
     operator::{Answer, Notice, Operator, Question, Wanted},
+    pg_probe::Probing,
     pg_watch::Watched,
     stage::Stage,
     stop::Stop,
@@ -84,6 +85,7 @@ struct Inner {
     aws: Aws,
     guardian: Mutex<Option<Guardian>>,
     watched: Watched,
+    probing: Mutex<Option<Probing>>,
 }
 
 impl Host {
@@ -102,6 +104,7 @@ impl Host {
             limits: Mutex::default(),
             guardian: Mutex::default(),
             watched: Watched::default(),
+            probing: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -193,6 +196,11 @@ impl Host {
     /// Keeps the guardian of a fence as long as this run goes on, and gives the one before.
     pub(super) fn keep_guardian(&self, guardian: Guardian) -> Option<Guardian> {
         lock(&self.inner.guardian).replace(guardian)
+    }
+
+    /// Keeps what measures an outage in this process, or takes it away, and gives what was kept before.
+    pub(super) fn keep_probing(&self, probing: Option<Probing>) -> Option<Probing> {
+        std::mem::replace(&mut *lock(&self.inner.probing), probing)
     }
 
     /// What this process knows of two sides' definitions.

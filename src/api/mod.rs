@@ -18,6 +18,7 @@ mod pg;
 mod pg_compare;
 mod pg_cutover;
 mod pg_maintain;
+mod pg_probe;
 mod pg_replication;
 mod pg_watch;
 mod pg_window;
@@ -55,6 +56,7 @@ pub const MODULES: &[&Module] = &[
     &pg_replication::MODULE,
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
+    &pg_probe::MODULE,
     &pg_watch::MODULE,
     &pg_window::MODULE,
     &pg_maintain::MODULE,

@@ -75,7 +75,7 @@ impl Rehearsal {
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
             "application_outage_ms": fact("application_outage_ms"), "laps": fact("laps"),
-            "cutover_ms": fact("cutover_ms"), "steps": steps,
+            "cutover_ms": fact("cutover_ms"), "probes": fact("probes"), "steps": steps,
             "verified": fact("verified"), "waived": fact("waived"), "chaos": fact("chaos"), "calls": self.calls,
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
             "failure": self.failure.as_ref().map(ToString::to_string),
@@ -110,6 +110,12 @@ impl Rehearsal {
         }
         if let Some(ms) = self.facts.get("cutover_ms").and_then(Value::as_int) {
             let _ = writeln!(out, "  cutover window       {ms} ms");
+        }
+        for probe in self.facts.get("probes").and_then(Value::as_list).unwrap_or_default() {
+            let outage = probe.as_map().and_then(|probe| probe.get("outage_ms"));
+            if let Some(Value::Float(ms)) = outage {
+                let _ = writeln!(out, "  measured by itself   {ms:.0} ms");
+            }
         }
         for waiver in self.facts.get("waived").and_then(Value::as_list).unwrap_or_default() {
             let text = |name: &str| waiver.as_map().and_then(|map| map.get(name)).and_then(Value::as_text);

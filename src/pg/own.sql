@@ -28,8 +28,10 @@ CREATE TABLE IF NOT EXISTS pgrun.sentinel (
     at timestamptz NOT NULL
 );
 
+-- The tag is not unique on purpose: a write that comes twice must show as two rows.
 CREATE TABLE IF NOT EXISTS pgrun.probe (
-    tag text PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    tag uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

@@ -3,6 +3,7 @@
 
 mod child;
 mod deaths;
+mod figures;
 mod lab;
 mod load;
 mod sql_file;
