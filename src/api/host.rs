@@ -12,6 +12,8 @@ use super::{
     frame::{Frame, Limit},
     guardian::Guardian,
     operator::{Answer, Notice, Operator, Question, Wanted},
+    pg_probe::Probing,
+    pg_watch::Watched,
     stage::Stage,
     stop::Stop,
     trial::Conditions,
@@ -82,6 +84,8 @@ struct Inner {
     limits: Mutex<HashMap<ThreadId, Vec<Option<Limit>>>>,
     aws: Aws,
     guardian: Mutex<Option<Guardian>>,
+    watched: Watched,
+    probing: Mutex<Option<Probing>>,
 }
 
 impl Host {
@@ -99,6 +103,8 @@ impl Host {
             met: Mutex::default(),
             limits: Mutex::default(),
             guardian: Mutex::default(),
+            watched: Watched::default(),
+            probing: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -190,6 +196,16 @@ impl Host {
     /// Keeps the guardian of a fence as long as this run goes on, and gives the one before.
     pub(super) fn keep_guardian(&self, guardian: Guardian) -> Option<Guardian> {
         lock(&self.inner.guardian).replace(guardian)
+    }
+
+    /// Keeps what measures an outage in this process, or takes it away, and gives what was kept before.
+    pub(super) fn keep_probing(&self, probing: Option<Probing>) -> Option<Probing> {
+        std::mem::replace(&mut *lock(&self.inner.probing), probing)
+    }
+
+    /// What this process knows of two sides' definitions.
+    pub(super) fn watched(&self) -> &Watched {
+        &self.inner.watched
     }
 
     /// The undo clauses of finished steps.

@@ -18,7 +18,9 @@ mod pg;
 mod pg_compare;
 mod pg_cutover;
 mod pg_maintain;
+mod pg_probe;
 mod pg_replication;
+mod pg_watch;
 mod pg_window;
 mod pgbouncer;
 mod rds;
@@ -55,6 +57,8 @@ pub const MODULES: &[&Module] = &[
     &pg_replication::MODULE,
     &pg_compare::MODULE,
     &pg_cutover::MODULE,
+    &pg_probe::MODULE,
+    &pg_watch::MODULE,
     &pg_window::MODULE,
     &pg_maintain::MODULE,
     &pgbouncer::MODULE,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{
-        Code, Result, Value,
+        Code, Error, Result, Value,
         poll::{self, Patience, Seen},
         span,
     },
@@ -23,6 +23,7 @@ use crate::{
         meeting::{self, Evidence},
         sequences,
         turn::{self, Turned},
+        watch,
     },
 };
 
@@ -83,7 +84,11 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let (streams, deadline) = (Streams::read(call, 0)?, call.duration(2)?);
                 let before: Vec<Baseline> = streams.told(call, 1, Some("baseline"))?;
-                let work = async |stream: Stream<'_>, at: usize| drain::drain(stream, &before[at], deadline).await;
+                let work = async |stream: Stream<'_>, at: usize| match drain::drain(stream, &before[at], deadline).await
+                {
+                    Err(error) => Err(naming_who(error, stream).await),
+                    drained => drained,
+                };
                 Ok(records(&streams.each(call, "draining", &work)?))
             },
         },
@@ -188,6 +193,17 @@ pub(super) const MODULE: Module = Module {
     ],
     methods: &[],
 };
+
+/// Where a definition has changed since the window began: the last command that did so, if a watch has seen it.
+async fn naming_who(error: Error, stream: Stream<'_>) -> Error {
+    if error.fact("catalog").is_none() {
+        return error;
+    }
+    match watch::last(stream.from).await {
+        Ok(Some(last)) => error.detail("ddl", last),
+        Ok(None) | Err(_) => error,
+    }
+}
 
 /// Looks for a while: after a way back the worker is let go, and attaches a moment later.
 async fn ready_soon(stream: Stream<'_>, max_lag_bytes: u64) -> Result<Ready> {

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::{args, command_in, ui::Ui};
 use crate::{
     base::{Config, Result, Value, prose, span},
-    journal::{Fault, RunFolder, RunState, Status, StepState, key_text},
+    journal::{Fault, RunFolder, RunState, Status, StepRecord, StepState, key_text},
 };
 
 /// `pgrun runs`
@@ -52,9 +52,12 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
     let waiting = waiting(state);
     if args.json {
         let steps: Vec<Json> = steps(state)
-            .map(
-                |(key, step)| json!({ "key": key, "state": step.state.name(), "attempt": step.attempt, "ms": step.ms }),
-            )
+            .map(|(key, step)| {
+                json!({
+                    "key": key, "state": step.state.name(), "attempt": step.attempt, "ms": step.ms,
+                    "report": report(step),
+                })
+            })
             .collect();
         let waivers: Vec<Json> = state.waivers.iter().map(|waiver| Value::Map(waiver.to_map()).to_json()).collect();
         ui.print_json(&json!({
@@ -69,6 +72,9 @@ pub(super) fn show(ui: &Ui, config: &Config, args: &args::ShowArgs) -> Result<()
         let _ = writeln!(out, "  {:11} {}  {took}", step.state.name(), key_text(key));
         if let StepState::Failed(fault) | StepState::UndoFailed(_, fault) = &step.state {
             let _ = writeln!(out, "              {}", fault.message);
+        }
+        if let Some(report) = report(step) {
+            let _ = writeln!(out, "              {report}");
         }
     }
     if !state.waivers.is_empty() {
@@ -104,8 +110,14 @@ pub(super) fn verify(ui: &Ui, config: &Config, args: &args::VerifyArgs) -> Resul
     Ok(())
 }
 
-fn steps(state: &RunState) -> impl Iterator<Item = (&Vec<String>, &crate::journal::StepRecord)> {
+fn steps(state: &RunState) -> impl Iterator<Item = (&Vec<String>, &StepRecord)> {
     state.order.iter().filter_map(|key| state.steps.get_key_value(key))
+}
+
+/// What a step has to report: the text `report` in its value, such as an outage that it measured.
+fn report(step: &StepRecord) -> Option<&str> {
+    let StepState::Done { value, .. } = &step.state else { return None };
+    value.get("report")?.as_str()
 }
 
 /// A run that says `running` and that no process holds has died: it can be resumed.

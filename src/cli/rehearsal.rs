@@ -75,7 +75,7 @@ impl Rehearsal {
             "schema": 1, "runbook": self.runbook, "result": self.result(), "from": self.from, "to": self.to,
             "writes": fact("writes"), "outage_ms": fact("outage_ms"),
             "application_outage_ms": fact("application_outage_ms"), "laps": fact("laps"),
-            "cutover_ms": fact("cutover_ms"), "steps": steps,
+            "cutover_ms": fact("cutover_ms"), "probes": fact("probes"), "steps": steps,
             "verified": fact("verified"), "waived": fact("waived"), "chaos": fact("chaos"), "calls": self.calls,
             "scale": fact("scale"), "memory": fact("memory"),
             "faults": self.facts.get("faults").map_or_else(|| json!([]), plain_json),
@@ -113,6 +113,12 @@ impl Rehearsal {
             let _ = writeln!(out, "  cutover window       {ms} ms");
         }
         out.push_str(&size(&map("scale"), &map("memory")));
+        for probe in self.facts.get("probes").and_then(Value::as_list).unwrap_or_default() {
+            let outage = probe.as_map().and_then(|probe| probe.get("outage_ms"));
+            if let Some(Value::Float(ms)) = outage {
+                let _ = writeln!(out, "  measured by itself   {ms:.0} ms");
+            }
+        }
         for waiver in self.facts.get("waived").and_then(Value::as_list).unwrap_or_default() {
             let text = |name: &str| waiver.as_map().and_then(|map| map.get(name)).and_then(Value::as_text);
             let text = |name: &str| text(name).unwrap_or_default();

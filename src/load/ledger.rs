@@ -87,8 +87,10 @@ pub struct Ledger {
     pub records: Vec<Record>,
     /// Failures of the probes by SQLSTATE or word, failed connects included.
     pub errors: BTreeMap<String, u64>,
-    /// The same of the applications.
+    /// The failures of the applications by SQLSTATE or word.
     pub application_errors: BTreeMap<String, u64>,
+    /// The SQLSTATE or word of a probe's first failure.
+    pub first_error: Option<String>,
     /// What happened in each tenth of a second.
     pub series: Vec<Tick>,
     /// Names of laps with their beginnings, in microseconds since the start.
@@ -295,6 +297,9 @@ impl Book {
 
 impl Inner {
     fn fail(&mut self, is_probe: bool, failure: &Failure) {
+        if is_probe && self.ledger.first_error.is_none() {
+            self.ledger.first_error = Some(failure.code.clone());
+        }
         let errors = if is_probe { &mut self.ledger.errors } else { &mut self.ledger.application_errors };
         *errors.entry(failure.code.clone()).or_default() += 1;
         self.last_failure = Some(failure.words.clone());

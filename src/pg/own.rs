@@ -2,7 +2,7 @@
 //! what was written on one server has arrived on the other.
 //!
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
-//! the apply worker. The SQL stands in `own.sql` and `fence.sql`.
+//! the apply worker. The SQL stands in `own.sql`, `watch.sql` and `fence.sql`.
 
 use super::{
     record::{Record as _, record},
@@ -14,6 +14,7 @@ use crate::{
 };
 
 const TABLES_SQL: &str = include_str!("own.sql");
+const WATCH_SQL: &str = include_str!("watch.sql");
 const FENCE_SQL: &str = include_str!("fence.sql");
 
 /// The comment of the schema begins with this; the number that follows is raised when tables change their shape.
@@ -67,7 +68,7 @@ pub async fn install(session: &Session) -> Result<()> {
             session.target().label()
         )
         .hint("use the newer pgrun that made it")),
-        _ => session.batch(&format!("{TABLES_SQL}\n{FENCE_SQL}")).await,
+        _ => session.batch(&format!("{TABLES_SQL}\n{WATCH_SQL}\n{FENCE_SQL}")).await,
     }
 }
 
@@ -79,17 +80,19 @@ pub async fn is_installed(session: &Session) -> Result<bool> {
     Ok(format(session).await?.is_some())
 }
 
-/// Removes the schema. What else depends on it stops the removal and is named.
+/// Removes the schema, and the event triggers that call it. What else depends on it stops the removal and is named.
 ///
 /// # Errors
 /// `refused` while a fence stands on this server: its record is the only way back.
 pub async fn remove(session: &Session) -> Result<()> {
     // By name and without CASCADE: a view that somebody made over these tables is somebody's.
-    const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 1 AS turn FROM pg_class \
+    const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 2 AS turn FROM pg_class \
          WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
-         UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 0 \
+         UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 1 \
          FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
-         UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 2 ORDER BY turn";
+         UNION ALL SELECT format('DROP EVENT TRIGGER %I', evtname), 0 FROM pg_event_trigger e \
+         JOIN pg_proc p ON p.oid = e.evtfoid WHERE p.pronamespace = 'pgrun'::regnamespace \
+         UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 3 ORDER BY turn";
     if format(session).await?.is_none() {
         return Ok(());
     }

@@ -28,8 +28,10 @@ CREATE TABLE IF NOT EXISTS pgrun.sentinel (
     at timestamptz NOT NULL
 );
 
+-- The tag is not unique on purpose: a write that comes twice must show as two rows.
 CREATE TABLE IF NOT EXISTS pgrun.probe (
-    tag text PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    tag uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
@@ -67,6 +69,19 @@ CREATE TABLE IF NOT EXISTS pgrun.forbidden (
     PRIMARY KEY (target, run, role)
 );
 
+-- Who changed a definition here, as the event triggers of watch.sql see it.
+CREATE TABLE IF NOT EXISTS pgrun.ddl (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    target text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    command text NOT NULL,
+    kind text NOT NULL,
+    object text,
+    login text NOT NULL,
+    application text NOT NULL,
+    client inet
+);
+
 CREATE OR REPLACE FUNCTION pgrun.stays_here() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -77,7 +92,7 @@ DO $$
 DECLARE
     local text;
 BEGIN
-    FOREACH local IN ARRAY ARRAY['applied', 'decision', 'forbidden'] LOOP
+    FOREACH local IN ARRAY ARRAY['applied', 'decision', 'forbidden', 'ddl'] LOOP
         IF NOT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
                        WHERE t.tgname = 'stays_here' AND c.relname = local AND c.relnamespace = 'pgrun'::regnamespace) THEN
             EXECUTE format('CREATE TRIGGER stays_here BEFORE INSERT OR UPDATE OR DELETE ON pgrun.%I

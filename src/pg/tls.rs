@@ -20,8 +20,16 @@ use crate::{
 /// What libpq also reads when `sslrootcert` is not given.
 const ROOT_CERT_VARIABLE: &str = "PGSSLROOTCERT";
 
-/// The TLS settings of a target. Reads the file of certificates under `verify-full`, nothing otherwise.
+/// The TLS settings of a target, for a session.
 pub(super) fn connector(target: &Target) -> Result<MakeRustlsConnect> {
+    Ok(MakeRustlsConnect::new(config(target)?))
+}
+
+/// The TLS settings of a target. Reads the file of certificates under `verify-full`, nothing otherwise.
+///
+/// # Errors
+/// `pg_tls` when that file is missing or holds no certificate.
+pub fn config(target: &Target) -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -31,7 +39,7 @@ pub(super) fn connector(target: &Target) -> Result<MakeRustlsConnect> {
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth()
     };
-    Ok(MakeRustlsConnect::new(config))
+    Ok(config)
 }
 
 /// The authorities that `verify-full` trusts: those of the file and no others.

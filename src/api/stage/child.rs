@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     Stage, Weather,
     deaths::{Death, Deaths},
+    figures::{probes, steps, window_ms},
     memory, stage,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
         poll::{self, Seen},
     },
     fail,
-    journal::{Event, RunFolder, Status, WaiverRecord, crash, file::History, key_text},
+    journal::{RunFolder, Status, WaiverRecord, crash, file::History},
     map,
 };
 
@@ -236,6 +237,7 @@ fn told(stage: &Stage, id: &str, ended: &Ended, until: Option<&str>, took: Durat
     stage.note(map! {
         "steps" => Value::List(steps(&history)),
         "cutover_ms" => window_ms(&history),
+        "probes" => probes(stage.facts().get("probes"), id, &history),
         "waived" => history.state.waivers.iter().map(WaiverRecord::to_map).collect::<Vec<Map>>(),
         "chaos" => map! {
             "kills" => kills, "resumed" => kills,
@@ -414,27 +416,6 @@ async fn forward(host: Option<Host>, stream: impl AsyncRead + Unpin) -> Vec<Stri
         all.push(line);
     }
     all
-}
-
-fn steps(history: &History) -> Vec<Value> {
-    let step = |key: &Vec<String>| {
-        let step = history.state.steps.get(key)?;
-        let ms = step.ms.and_then(|ms| i64::try_from(ms).ok());
-        Some(Value::Map(map! { "key" => key_text(key), "ms" => ms }))
-    };
-    history.state.order.iter().filter_map(step).collect()
-}
-
-/// From entering the phase `window` for the last time until its end; none for a runbook without one.
-fn window_ms(history: &History) -> Option<i64> {
-    let at = |event: &Event| {
-        let is_it = |record: &&crate::journal::Record| {
-            record.event == *event && record.key.last().is_some_and(|name| name == "window")
-        };
-        history.records.iter().rev().find(is_it).and_then(|record| clock::ms_of_text(&record.at))
-    };
-    let (begun, ended) = (at(&Event::Entered)?, at(&Event::Left)?);
-    i64::try_from(ended.checked_sub(begun)?).ok()
 }
 
 /// A value as `--set` takes it.

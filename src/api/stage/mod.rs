@@ -4,6 +4,7 @@
 mod child;
 mod cluster;
 mod deaths;
+mod figures;
 mod lab;
 mod load;
 mod memory;

@@ -2,7 +2,7 @@
 
 use rhai::{Dynamic, EvalContext};
 
-use super::{Inputs, Trouble};
+use super::{Inputs, Trouble, outer::Outer};
 use crate::{
     api::{
         bridge, convert,
@@ -15,7 +15,11 @@ use crate::{
     journal::{Event, event::Person, sources},
 };
 
-/// `confirm TEXT [with #{ gate, type_name, shows }]`: gives what was answered; a no ends the run.
+/// `confirm TEXT [with #{ gate, type_name, shows }] [check {..}]`: gives what was answered; a no ends the run.
+///
+/// The `check` clause looks whether there is something to be asked at all: right before the question, which a resumed
+/// run asks anew, and once more when the answer is there, since a person may take days. Its error ends the run there;
+/// its value means nothing.
 pub(super) fn confirm(host: &Host, context: &mut EvalContext, inputs: &Inputs) -> Result<Dynamic, Trouble> {
     gate(host, context, inputs, false)
 }
@@ -39,7 +43,15 @@ fn gate(host: &Host, context: &mut EvalContext, inputs: &Inputs, is_pause: bool)
         None if is_pause => Wanted::Go,
         None => Wanted::Yes,
     };
-    open(host, &frame, &Question { gate, text, shows, wanted }, inputs)
+    let question = Question { gate, text, shows, wanted };
+    open(host, &frame, &question, inputs, || {
+        if !inputs.has("check") {
+            return Ok(());
+        }
+        let outer = Outer::of(context);
+        let _ = inputs.eval_block(context, "check", &frame.in_look(None))?;
+        Ok(outer.compare(&Outer::of(context), &format!("the check of the gate `{}`", question.gate))?)
+    })
 }
 
 /// Where a person may be asked.
@@ -54,7 +66,13 @@ pub(super) fn may_ask(frame: &Frame, what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Result<Dynamic, Trouble> {
+fn open(
+    host: &Host,
+    frame: &Frame,
+    question: &Question,
+    inputs: &Inputs,
+    mut look: impl FnMut() -> Result<(), Trouble>,
+) -> Result<Dynamic, Trouble> {
     let run = host.run()?.clone();
     let gate = &question.gate;
     let shown = sources::digest(&format!("{}\n{}", question.text, shown_text(question.shows.as_ref())));
@@ -76,6 +94,7 @@ fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Res
     if host.stop().is_asked() {
         return Err(host.stop().error().into());
     }
+    look()?;
     frame.go_on(&run)?;
     let key = frame.key(&format!("gate {gate}"));
     run.write(&key, 0, Event::Asked { gate: gate.clone(), text: question.text.clone(), shown })?;
@@ -87,6 +106,7 @@ fn open(host: &Host, frame: &Frame, question: &Question, inputs: &Inputs) -> Res
     let command = |answer: Option<&str>| run.look(|state| state.command(answer));
     match answer {
         Answer::Yes(text) => {
+            look()?;
             write(&text)?;
             Ok(text.into())
         }

@@ -54,7 +54,7 @@ const WORDS: &[Word] = &[
     Word { name: "step", before: &[WITH, CHECK], has_body: true, after: &[VERIFY, UNDO], run: step::run },
     Word { name: "phase", before: &[WITH, CHECK], has_body: true, after: &[], run: phase::run },
     Word { name: "poll", before: &[WITH], has_body: true, after: &[], run: poll::run },
-    Word { name: "confirm", before: &[WITH], has_body: false, after: &[], run: gate::confirm },
+    Word { name: "confirm", before: &[WITH, CHECK], has_body: false, after: &[], run: gate::confirm },
     Word { name: "pause", before: &[WITH], has_body: false, after: &[], run: gate::pause },
     Word { name: "waive", before: &[], has_body: false, after: &[], run: waive::waive },
 ];

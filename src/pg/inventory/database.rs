@@ -126,8 +126,9 @@ pub(super) const CHECKS: &[Check] = &[
         "event_trigger",
         Warn,
         "it fires for DDL on both sides",
-        "look what it does on GREEN during upgrade and maintenance",
-        "SELECT format('%I', evtname) AS object FROM pg_event_trigger WHERE evtenabled <> 'D' ORDER BY 1",
+        "RDS asks to drop event triggers before a major upgrade; look what it does on GREEN during upgrade and maintenance",
+        "SELECT format('%I', e.evtname) AS object FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid \
+         WHERE e.evtenabled <> 'D' AND p.pronamespace IS DISTINCT FROM to_regnamespace('pgrun') ORDER BY 1",
     ),
     check(
         "reg_type",

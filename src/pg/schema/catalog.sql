@@ -3,9 +3,9 @@
 --
 -- What one object implies for others is not listed again: a constraint's index, what partitions have from their parent,
 -- what extensions and range types brought, not-null constraints (rows of pg_constraint since 18), array and row types.
--- Left out are pgrun's own schema, publications and subscriptions, temporary objects, privileges on the system's own
--- objects, and what only C code can use or no application defines: access methods, transforms, conversions, text search
--- parsers and templates, security labels.
+-- Left out are pgrun's own schema and what calls it, publications and subscriptions, temporary objects, privileges on the
+-- system's own objects, and what only C code can use or no application defines: access methods, transforms, conversions,
+-- text search parsers and templates, security labels.
 --
 -- Names come out qualified, since nothing but pg_catalog is searched. What versions before 14 lack is put in for
 -- :compression and :sqlbody.
@@ -413,6 +413,7 @@ SELECT 'event trigger', quote_ident(e.evtname), concat_ws(E'\n', 'owner ' || quo
                 WHEN 'R' THEN 'enabled replica' END), NULL
   FROM pg_event_trigger e
  WHERE NOT EXISTS (SELECT FROM brought b WHERE b.classid = 'pg_event_trigger'::regclass AND b.objid = e.oid)
+   AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = e.evtfoid AND p.pronamespace = to_regnamespace('pgrun'))
 
 UNION ALL
 SELECT 'comment', i.type || ' ' || i.identity, d.description, NULL

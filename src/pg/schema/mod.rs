@@ -8,6 +8,7 @@
 //! evened out. What PostgreSQL itself gives a new database differs before 15 (schema `public` and its owner) and
 //! shows.
 
+pub mod drift;
 mod spelling;
 mod token;
 

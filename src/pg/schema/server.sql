@@ -12,13 +12,15 @@ SELECT 'role'::text AS kind, k.name::text AS name, concat_ws(' ',
            'valid until ' || k.rolvaliduntil::text)::text AS definition, NULL::text AS body
   FROM known k
 
--- Since 16 a membership itself says whether it is inherited and whether SET ROLE is allowed; before, the member did.
+-- Since 16 a membership itself says whether it is inherited and whether SET ROLE is allowed; before, the member did. Since
+-- 16 too whoever makes a role without being a superuser is its member to administer it and nothing else.
 UNION ALL
 SELECT 'membership', quote_ident(pg_get_userbyid(g.roleid)) || ' to ' || k.name, concat_ws(' ', 'member',
            CASE WHEN bool_or(g.admin_option) THEN 'with admin option' END,
            CASE WHEN NOT bool_or(:inherit_option) THEN 'without inheriting' END,
            CASE WHEN NOT bool_or(:set_option) THEN 'without set role' END), NULL
   FROM pg_auth_members g JOIN known k ON k.oid = g.member
+ WHERE NOT g.admin_option OR :inherit_option OR :set_option
  GROUP BY g.roleid, k.name
 
 UNION ALL

@@ -40,6 +40,7 @@ SELECT to_hex(hashtextextended(concat_ws(',', count(*), sum(hash)), 0)) FROM (
         UNION ALL SELECT 14, oid, xmin FROM pg_default_acl
         UNION ALL SELECT 15, oid, xmin FROM pg_extension
         UNION ALL SELECT 16, oid, xmin FROM pg_event_trigger
+                   WHERE evtfoid NOT IN (SELECT oid FROM pg_proc WHERE pronamespace = to_regnamespace('pgrun'))
         UNION ALL SELECT 17, oid, xmin FROM pg_cast
         UNION ALL SELECT 18, oid, xmin FROM pg_operator
         UNION ALL SELECT 19, oid, xmin FROM pg_opclass

@@ -19,6 +19,16 @@ fn stdout_has_data_only() {
     output.wants(output.stderr.contains("\ndone  run r  head "), "the end");
 }
 
+/// What a step has to report is read again days later, by people and by programs.
+#[test]
+fn show_has_what_a_step_reports() {
+    let pgrun = Pgrun::of(r#"step "measure" { #{ report: "40 ms", n: 1 } } step "other" { #{ n: 2 } }"#);
+    pgrun.run().exit(0);
+    pgrun.pgrun(&["show", "r"]).exit(0).stdout_has("measure").stdout_has("              40 ms\n");
+    let steps = pgrun.pgrun(&["show", "r", "--json"]).exit(0).json()["steps"].clone();
+    assert_eq!((&steps[0]["report"], &steps[1]["report"]), (&"40 ms".into(), &serde_json::Value::Null));
+}
+
 /// The last line is a command that continues, and it can be typed as it is.
 #[test]
 fn the_last_line_continues() {

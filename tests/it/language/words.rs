@@ -45,6 +45,22 @@ fn clauses_come_in_their_order() {
     refused(r#"phase "p" { } undo { 1 }"#, "");
 }
 
+/// A person may take days to answer: what they are asked about is looked at before and after, on every resume anew, and
+/// no gate opens over it.
+#[test]
+fn a_confirm_looks_before_it_asks_and_when_it_is_answered() {
+    let text = r#"confirm "go on?" with #{ gate: "g" } check { say("looked") }; say("went on");"#;
+    let pgrun = Pgrun::of(text);
+    pgrun.run().stdout("looked\n");
+    pgrun.resume().stdout("looked\n");
+    Pgrun::of(text).arg("--answer").arg("g=yes").run().exit(0).stdout("looked\nlooked\nwent on\n");
+    let pgrun = Pgrun::of(r#"confirm "go on?" with #{ gate: "g" } check { require(false, "it has changed") };"#);
+    pgrun.run().stderr_has("error[require_failed]: it has changed");
+    pgrun.pgrun(&["resume", "r", "--answer", "g=yes"]).stderr_has("error[require_failed]: it has changed");
+    fails(r#"let n = 1; confirm "go on?" check { n = 2 };"#, "step_rule", "the check of the gate `go on?`");
+    refused(r#"pause "go on?" check { 1 };"#, "");
+}
+
 /// Unknown options are named, with what was meant.
 #[test]
 fn options_are_known_and_typed() {

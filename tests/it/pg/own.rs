@@ -94,12 +94,13 @@ async fn rows_that_arrive_by_replication_are_thrown_away_where_they_would_lie() 
             "INSERT INTO pgrun.decision VALUES (pgrun.target(), 'r', 1, false, 'fenced', now(), now(), '{}', '{}', '{}');
              INSERT INTO pgrun.applied VALUES (pgrun.target(), 'r', 's', NULL);
              INSERT INTO pgrun.forbidden VALUES (pgrun.target(), 'r', 'x', now());
+             INSERT INTO pgrun.ddl (target, command, kind, login, application) VALUES ('t', 'DROP TABLE', 'table', 'x', '');
              INSERT INTO pgrun.sentinel VALUES (gen_random_uuid(), 'r', 'sentinel', 't', '0/1', 1, now())",
         )
         .await
         .unwrap();
     session.batch("RESET session_replication_role").await.unwrap();
-    for (table, kept) in [("decision", 0), ("applied", 0), ("forbidden", 0), ("sentinel", 1)] {
+    for (table, kept) in [("decision", 0), ("applied", 0), ("forbidden", 0), ("ddl", 0), ("sentinel", 1)] {
         assert_eq!(count(&session, table).await, kept, "{table}");
     }
     session.batch("INSERT INTO pgrun.applied VALUES (pgrun.target(), 'r', 's', NULL)").await.unwrap();

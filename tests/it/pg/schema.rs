@@ -416,7 +416,8 @@ async fn roles_and_memberships_are_compared_without_their_login() {
         let login = if sides.is_empty() { "LOGIN" } else { "NOLOGIN" };
         session
             .batch(&format!(
-                "CREATE ROLE \"{group}\" NOLOGIN CREATEDB; CREATE ROLE {member} {login} CONNECTION LIMIT 7 VALID UNTIL '2030-01-01';
+                "CREATE ROLE \"{group}\" NOLOGIN CREATEDB; CREATE ROLE {member} {login} CONNECTION LIMIT 7 VALID UNTIL '2030-01-01' CREATEROLE;
+                 SET ROLE {member}; CREATE ROLE \"{group} made\"; RESET ROLE;
                  GRANT \"{group}\" TO {member} WITH ADMIN OPTION; ALTER ROLE {member} SET shop.key = 'hunter2'"
             ))
             .await
@@ -426,9 +427,9 @@ async fn roles_and_memberships_are_compared_without_their_login() {
     assert_eq!(schema::diff(&sides[0].1, &sides[1].1), []);
     let shown: Vec<String> = sides[0].1.iter().map(|o| format!("{} {}: {}", o.kind, o.name, o.definition)).collect();
     assert_eq!(shown[0], format!("membership \"{group}\" to {member}: member with admin option"));
-    assert_eq!(shown[1], format!("role \"{group}\": creates databases connections unlimited"));
-    assert_eq!(shown[2], format!("role {member}: connections 7 valid until 2030-01-01 00:00:00+00"));
-    assert!(shown[3].starts_with(&format!("setting all databases for {member}: shop.key has digest ")), "{shown:?}");
+    assert_eq!(shown[2], format!("role \"{group}\": creates databases connections unlimited"));
+    assert_eq!(shown[3], format!("role {member}: creates roles connections 7 valid until 2030-01-01 00:00:00+00"));
+    assert!(shown[4].starts_with(&format!("setting all databases for {member}: shop.key has digest ")), "{shown:?}");
     let session = &sides[1].0;
     session
         .batch(&format!("REVOKE ADMIN OPTION FOR \"{group}\" FROM {member}; ALTER ROLE {member} REPLICATION"))

@@ -8,6 +8,7 @@ mod claims;
 mod damage;
 mod deaths;
 mod decide;
+mod drift;
 mod forger;
 mod forward_and_back;
 mod full_disk;

@@ -6,7 +6,8 @@ use super::{pgrun, scratch, succeed};
 
 /// Writes of three laps under load are all there at the end; each lap changed servers and tells its outage. GREEN was
 /// made the other way round besides: RDS refuses to upgrade a snapshot that has slots. The stage is fuller than usual,
-/// and each of the three fences ended the sessions that the pools hold.
+/// and each of the three fences ended the sessions that the pools hold. Each run says what
+/// it has measured by itself, or why it has not.
 #[test]
 fn nothing_is_lost_on_the_way_back_and_forth_again() {
     let home = scratch();
@@ -32,6 +33,14 @@ fn nothing_is_lost_on_the_way_back_and_forth_again() {
     let peak_kb = report["memory"]["peak_kb"].as_i64();
     assert_eq!(peak_kb.is_some(), cfg!(target_os = "linux"), "{report:#}");
     assert!(peak_kb.is_none_or(|kb| kb < 150 * 1024), "{report:#}");
+    let probes = report["probes"].as_array().unwrap();
+    assert_eq!(probes.len(), 3, "{report:#}");
+    let measured: Vec<&Json> = probes.iter().filter(|probe| probe["measured"] == true).collect();
+    assert!(!measured.is_empty(), "{probes:?}");
+    for probe in measured {
+        assert_eq!((&probe["lost"], &probe["doubled"]), (&0.into(), &0.into()), "{probe:#}");
+        assert!(probe["outage_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{probe:#}");
+    }
     for fact in ["rows_equal", "sequences_equal", "roles_restored", "reverse_ready"] {
         assert_eq!(report["verified"][fact], true, "{fact}: {report:#}");
     }
