@@ -124,7 +124,9 @@ fn catalog_drift(call: &Call) -> Result<Dynamic> {
 fn note_catalogs(call: &Call) -> Result<Dynamic> {
     let mut count = 0;
     let mut noted = Map::new();
-    for (database, objects) in each(call, "reading definitions", async |session| schema::fingerprint(session).await)? {
+    for (database, objects) in
+        each(call, "reading definitions", &async |session: &Session| schema::fingerprint(session).await)?
+    {
         count += objects.len();
         noted.insert(database, Value::from(objects.iter().map(Record::to_map).collect::<Vec<Map>>()));
     }
@@ -148,10 +150,11 @@ fn keep(path: &Path, text: &[u8]) -> std::io::Result<()> {
 fn changed_catalogs(call: &Call) -> Result<Dynamic> {
     let path = call.host.run()?.folder().join(NOTED);
     let noted = noted(&path)?;
-    let found = each(call, "comparing definitions", async |session| match noted.get(session.target().database()) {
-        Some(before) => drift::since(before, session).await,
-        None => Ok(vec![]),
-    })?;
+    let found =
+        each(call, "comparing definitions", &async |session: &Session| match noted.get(session.target().database()) {
+            Some(before) => drift::since(before, session).await,
+            None => Ok(vec![]),
+        })?;
     Ok(records(&found.into_iter().flat_map(|(_, found)| found).collect::<Vec<Drift>>()))
 }
 
@@ -172,7 +175,7 @@ fn unusable(path: &Path, why: &str) -> Error {
 }
 
 /// Looks at each database of the first argument, and tells its name with what was found.
-fn each<T>(call: &Call, doing: &str, look: impl AsyncFn(&Session) -> Result<T>) -> Result<Vec<(String, T)>> {
+fn each<T>(call: &Call, doing: &str, look: &impl AsyncFn(&Session) -> Result<T>) -> Result<Vec<(String, T)>> {
     let list: rhai::Array = call.handle(0, "a list of sessions")?;
     let wrong = || fail!(Code::ScriptError, "`{}` wants a list of sessions", call.function.name);
     let dbs: Vec<Db> =

@@ -2,8 +2,8 @@
 
 use crate::pgrun::{Database, Pgrun};
 
-/// What has changed while the run waited is named with who did it, at the gate and in a step. A step that failed over it
-/// looks again: a recorded answer would stop the run for ever.
+/// What has changed while the run waited is named with who did it, at the gate and in a step. A step that failed over
+/// it looks again: a recorded answer would stop the run for ever.
 #[test]
 fn a_drift_is_named_and_can_be_mended() {
     // Roles are compared too, and on a shared server other tests make some meanwhile.
