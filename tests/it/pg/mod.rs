@@ -23,3 +23,4 @@ mod session;
 mod tls;
 mod values;
 mod verify;
+pub(crate) mod writers;

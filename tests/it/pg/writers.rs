@@ -1,4 +1,4 @@
-//! Applications of a cutover: they know both servers, and remember what was acknowledged.
+//! Applications of a cutover for tests: they know both servers, and remember what was acknowledged.
 
 use std::{
     collections::HashSet,
@@ -18,41 +18,47 @@ use pgrun::{
 };
 use tokio::task::JoinHandle;
 
-use super::Stage;
+/// A server that stands still does not keep a client from the other one.
+const GIVES_UP: Duration = Duration::from_secs(1);
+
+/// A write that was acknowledged.
+struct Write {
+    tag: String,
+    side: usize,
+    sent: Instant,
+    acknowledged: Instant,
+}
 
 /// Clients that know both servers and write unique texts to whichever takes them.
-pub(super) struct Writers {
+pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<(String, usize, Instant)>>>,
+    acknowledged: Arc<Mutex<Vec<Write>>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Writers {
-    pub(super) fn start(stage: &Stage, first: usize, label: &str) -> Self {
+    /// Four of them, which begin at the server `urls[first]`; their texts begin with the label. To be called inside a
+    /// runtime.
+    pub(crate) fn start(urls: &[String; 2], first: usize, label: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(vec![]));
-        let urls: Vec<String> = [&stage.blue, &stage.green]
-            .map(|database| {
-                let (port, name) = (database.side.port(), &database.name);
-                format!("host=127.0.0.1 port={port} user={} password=secret dbname={name}", stage.role)
-            })
-            .to_vec();
         let tasks = (0..4).map(|writer| {
             let (stop, acknowledged, urls, label) =
                 (stop.clone(), acknowledged.clone(), urls.clone(), label.to_owned());
             tokio::spawn(async move {
                 let (mut side, mut n) = (first, 0);
                 while !stop.load(Ordering::Relaxed) {
-                    if let Ok((client, connection)) = tokio_postgres::connect(&urls[side], tokio_postgres::NoTls).await
-                    {
+                    let connecting = tokio_postgres::connect(&urls[side], tokio_postgres::NoTls);
+                    if let Some(Ok((client, connection))) = clock::within(GIVES_UP, connecting).await {
                         let connection = tokio::spawn(connection);
                         while !stop.load(Ordering::Relaxed) {
                             n += 1;
-                            let tag = format!("{label}-{writer}-{n}");
+                            let (tag, sent) = (format!("{label}-{writer}-{n}"), clock::instant());
                             if client.execute("INSERT INTO public.t (v) VALUES ($1)", &[&tag]).await.is_err() {
                                 break;
                             }
-                            acknowledged.lock().unwrap().push((tag, side, clock::instant()));
+                            let write = Write { tag, side, sent, acknowledged: clock::instant() };
+                            acknowledged.lock().unwrap().push(write);
                             clock::sleep(Duration::from_millis(2)).await;
                         }
                         connection.abort();
@@ -66,30 +72,45 @@ impl Writers {
         Self { stop, acknowledged, tasks }
     }
 
-    pub(super) async fn await_writes(&self, side: usize, number: usize) {
+    /// Waits until one side has taken so many writes in all.
+    pub(crate) async fn await_writes(&self, side: usize, number: usize) {
         poll::until("the writers", Patience::ms(5, 20_000), async || {
-            let seen = self.acknowledged.lock().unwrap().iter().filter(|(_, on, _)| *on == side).count();
+            let seen = self.taken(side);
             Ok(if seen >= number { Seen::Ready(()) } else { Seen::NotYet(format!("{seen} of {number}")) })
         })
         .await
         .unwrap();
     }
 
+    /// Waits until one side takes writes that were not there when this was called.
+    pub(crate) async fn await_more(&self, side: usize) {
+        self.await_writes(side, self.taken(side) + 20).await;
+    }
+
+    fn taken(&self, side: usize) -> usize {
+        self.acknowledged.lock().unwrap().iter().filter(|write| write.side == side).count()
+    }
+
     /// Everything that was acknowledged, and how long nobody got an acknowledgement around the change of sides.
-    pub(super) async fn end(self) -> (Vec<String>, Duration) {
+    pub(crate) async fn end(self) -> (Vec<String>, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();
         }
         let all = std::mem::take(&mut *self.acknowledged.lock().unwrap());
-        let first = all.first().unwrap().1;
-        let last_there = all.iter().filter(|(_, side, _)| *side == first).map(|(.., at)| *at).max().unwrap();
-        let first_here = all.iter().filter(|(_, side, _)| *side != first).map(|(.., at)| *at).min().unwrap();
-        (all.into_iter().map(|(tag, ..)| tag).collect(), first_here.saturating_duration_since(last_there))
+        let first = all.first().unwrap().side;
+        let (there, here): (Vec<&Write>, Vec<&Write>) = all.iter().partition(|write| write.side == first);
+        let first_here = here.iter().map(|write| write.acknowledged).min().unwrap();
+        let last_there = there.iter().map(|write| write.acknowledged).max().unwrap();
+        // By when it was sent: a client that gets no processor learns late what it was answered.
+        assert!(there.iter().all(|write| write.sent <= first_here), "both sides took writes at the same time");
+        let outage = first_here.saturating_duration_since(last_there);
+        (all.into_iter().map(|write| write.tag).collect(), outage)
     }
 }
 
-pub(super) async fn require_exactly_once(session: &Session, acknowledged: &[String]) {
+/// What was acknowledged is there, and nothing is there twice.
+pub(crate) async fn require_exactly_once(session: &Session, acknowledged: &[String]) {
     let rows = session.query("SELECT v FROM public.t", &[]).await.unwrap();
     let rows: Vec<String> = rows.iter().map(|row| row["v"].as_text().unwrap().to_owned()).collect();
     let there: HashSet<&String> = rows.iter().collect();
