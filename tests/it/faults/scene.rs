@@ -1,5 +1,7 @@
 //! One run over the stage while applications write: begun, held at a gate, resumed, and accounted for at its end.
 
+use std::time::Duration;
+
 use pgrun::{
     base::poll::{self, Patience, Seen},
     lab::postgres::Process,
@@ -17,6 +19,9 @@ pub(super) const SEQUENCES: &str = "copy the sequences";
 pub(super) const TURN: &str = "turn the replication round";
 pub(super) const DECIDE: &str = "decide for TO";
 pub(super) const OPEN: &str = "open TO";
+
+/// Between two writes of one client: often enough that each attempt meets some, and the machine has other work.
+const PACE: Duration = Duration::from_millis(8);
 
 /// A run, its writers, and what they were promised.
 pub(super) struct Scene<'a> {
@@ -39,7 +44,7 @@ impl Stage {
         self.runs += 1;
         let run = format!("r{}", self.runs);
         let (from, to, urls) = (self.open, self.other(), self.logins("app"));
-        let writers = self.wait(async { Writers::start(&urls, from, &run) });
+        let writers = self.wait(async { Writers::start(&urls, from, &run, PACE) });
         self.wait(writers.await_writes(from, 20));
         let sets = sets.iter().map(|&set| set.to_owned()).collect();
         Scene { stage: self, run, from, to, writers, promised: vec![], sets, begun: false }
@@ -102,14 +107,14 @@ impl Scene<'_> {
         name.replace("FROM", &upper(self.from)).replace("TO", &upper(self.to))
     }
 
-    /// The guardian of a run that stands in its window.
-    pub(super) fn guardian(running: &Running) -> Process {
+    /// The guardian of a run that stands in its window; it goes when the decision has fallen.
+    pub(super) fn guardian(running: &Running) -> Option<Process> {
         let all = Process::of(running.pid()).unwrap().descendants();
-        let is_guardian = |process: &&Process| {
+        let is_guardian = |process: &Process| {
             let words = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
             words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
         };
-        all.iter().find(is_guardian).unwrap().clone()
+        all.into_iter().find(is_guardian)
     }
 
     /// The output names a side as one that has only just been started.
@@ -127,8 +132,8 @@ impl Scene<'_> {
         assert!(self.stage.is_open(self.from) && !self.stage.is_open(self.to));
     }
 
-    /// The changes flow again: an apply worker that lost its server tries anew after five seconds only, and the run does
-    /// not wait so long before it closes anything.
+    /// The changes flow again: an apply worker that lost its server rests before it tries anew, and before it closes
+    /// anything the run does not wait for long.
     pub(super) fn flows_again(&self) {
         self.stage.await_sql(self.from, "SELECT count(*) FROM pg_replication_slots WHERE active", "1");
     }

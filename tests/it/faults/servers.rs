@@ -54,7 +54,7 @@ fn the_server_that_takes_over_stands_still() {
 fn the_server_that_takes_over_is_killed() {
     on_stage(|stage| {
         for gate in [DRAIN, DECIDE] {
-            // Its apply worker tries anew after five seconds only.
+            // Its recovery and its apply worker take their time.
             let mut scene = stage.scene(&["deadline=30s"]);
             let running = scene.go_to(gate);
             scene.stage.crash(scene.to);

@@ -30,6 +30,11 @@ const ROLES: [&str; 3] = ["app", "clerk", "batch"];
 /// The password of each. No word of a message is like it: secrets are masked there.
 pub(super) const ROLE_PASSWORD: &str = "staple-of-roles";
 
+/// What RDS would not have by itself. The last one is how long an apply worker that lost its server rests: five seconds
+/// otherwise, which no test has to wait for.
+const SETTINGS: [(&str, &str); 3] =
+    [("max_prepared_transactions", "5"), ("wal_writer_delay", "10"), ("wal_retrieve_retry_interval", "100")];
+
 const TABLE: &str = "CREATE TABLE public.t (id bigserial PRIMARY KEY, v text)";
 
 /// Waits while the file `hold` names the gate, and no longer than pgrun lives.
@@ -123,6 +128,14 @@ impl Stage {
 
     pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
+    }
+
+    /// Work that goes on while the test does other things.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(work)
     }
 
     /// The side that does not have the applications.
@@ -289,7 +302,7 @@ async fn instances() -> (lab::Stage, [String; 2], PathBuf) {
     let stage = lab::Stage::set_with(scratch, options).await;
     for (name, version) in NAMES.into_iter().zip([from, to]) {
         let group = lab::logical_group(&stage.rds, &version.to_string()).await;
-        let more = [("max_prepared_transactions", "5"), ("wal_writer_delay", "10")].map(|(name, value)| {
+        let more = SETTINGS.map(|(name, value)| {
             let made = Parameter::builder().parameter_name(name).parameter_value(value);
             made.apply_method(ApplyMethod::PendingReboot).build()
         });
@@ -333,7 +346,13 @@ fn gated(text: &str) -> (String, Vec<String>) {
         if let Some(named) = behind.strip_prefix("step ") {
             let name = named[1..].split(['"', '`']).next().unwrap();
             let name = name.replace("${o.from_name}", "FROM").replace("${o.to_name}", "TO");
-            gated += &format!("step \"gate: {name}\" with #{{ retry: \"safe\" }} {{ gate(\"{name}\") }}\n");
+            gated.extend([
+                "step \"gate: ",
+                name.as_str(),
+                "\" with #{ retry: \"safe\" } { gate(\"",
+                name.as_str(),
+                "\") }\n",
+            ]);
             names.push(name);
         }
         gated += line;

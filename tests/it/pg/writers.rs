@@ -37,9 +37,9 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// Four of them, which begin at the server `urls[first]`; their texts begin with the label. To be called inside a
-    /// runtime.
-    pub(crate) fn start(urls: &[String; 2], first: usize, label: &str) -> Self {
+    /// Four of them, which begin at the server `urls[first]` and rest between their writes; their texts begin with the
+    /// label. To be called inside a runtime.
+    pub(crate) fn start(urls: &[String; 2], first: usize, label: &str, rest: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(vec![]));
         let tasks = (0..4).map(|writer| {
@@ -59,12 +59,12 @@ impl Writers {
                             }
                             let write = Write { tag, side, sent, acknowledged: clock::instant() };
                             acknowledged.lock().unwrap().push(write);
-                            clock::sleep(Duration::from_millis(2)).await;
+                            clock::sleep(rest).await;
                         }
                         connection.abort();
                     }
                     side = 1 - side;
-                    clock::sleep(Duration::from_millis(2)).await;
+                    clock::sleep(rest).await;
                 }
             })
         });

@@ -26,6 +26,8 @@ use pgrun::{
 };
 
 const LONG: Duration = Duration::from_secs(20);
+/// Between two writes of one application.
+const THINKS: Duration = Duration::from_millis(2);
 const PUBLICATION: &str = "All \"tables\"";
 const RUN: &str = "test";
 const FORWARD: &str = "Forward 'f' \"x\"";
@@ -184,7 +186,7 @@ async fn nothing_is_lost_or_doubled_there_and_back() {
     let (pair, _turn) = fixture::alone().await;
     let stage = Stage::set(pair).await;
     fence::forbid(&stage.to, RUN, &exceptions()).await.unwrap();
-    let writers = Writers::start(&stage.urls(), 0, "there");
+    let writers = Writers::start(&stage.urls(), 0, "there", THINKS);
     writers.await_writes(0, 200).await;
     stage.prepare_way_back().await;
     let (turned, took) = cut_over(stage.stream(), BACK).await;
@@ -206,7 +208,7 @@ async fn nothing_is_lost_or_doubled_there_and_back() {
     let again = fixture::unique("again");
     slot::create(&stage.from, &again, LONG).await.unwrap();
     subscribe(&stage.to, &stage.from, FORWARD, &again, false).await;
-    let writers = Writers::start(&stage.urls(), 1, "back");
+    let writers = Writers::start(&stage.urls(), 1, "back", THINKS);
     writers.await_writes(1, 200).await;
     let back = Stream { from: &stage.to, to: &stage.from, slot: &stage.back_slot, subscription: BACK, run: RUN };
     let (turned, took) = cut_over(back, FORWARD).await;
