@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     aws::{self, Aws},
-    base::{Code, Config, Error, Redactor, Result, clock, span},
+    base::{Code, Config, Error, Redactor, Result, clock, poll::Sight, span},
     fail,
     journal::{Key, Run},
 };
@@ -294,8 +294,8 @@ impl Host {
     /// a second Ctrl-C and the deadlines of step and phase are heard.
     ///
     /// # Errors
-    /// The future's own; `cancelled`; `timeout` naming the deadline's owner and `doing`. After the last two it is not
-    /// known whether a write took effect: the caller marks them so.
+    /// The future's own; `cancelled`; `timeout` naming the deadline's owner, `doing` and what was waited for. After the
+    /// last two it is not known whether a write took effect: the caller marks them so.
     pub fn wait<T>(&self, frame: &Frame, doing: &str, future: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = frame.nearest_limit().cloned();
         let deadline = async {
@@ -304,12 +304,16 @@ impl Host {
                 None => std::future::pending().await,
             }
         };
+        let sight = Sight::default();
         self.inner.parts.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.stop().urgent() => Err(self.stop().error().during(doing)),
-                done = future => done,
-                () = deadline => Err(out_of_time(limit.as_ref(), doing)),
+                done = sight.over(future) => done,
+                () = deadline => Err(match sight.last() {
+                    Some(seen) => out_of_time(limit.as_ref(), &format!("{doing}, waiting for {seen}")),
+                    None => out_of_time(limit.as_ref(), doing),
+                }),
             }
         })
     }

@@ -21,7 +21,7 @@ use crate::{
         Record,
         drain::{self, Baseline, Drained, Ready, Stream},
         meeting::{self, Evidence},
-        sequences,
+        sequences, sets,
         turn::{self, Turned},
         watch,
     },
@@ -56,20 +56,22 @@ pub(super) const MODULE: Module = Module {
             parameters: "streams, max_lag",
             gives: "a list of #{ database, ready, baseline }",
             effect: Effect::Writes,
-            doc: "Fails unless a cutover may begin, in every database: worker alive, tables equal and ready, lag small, no \
-                  long transaction, nothing prepared; looks for up to 3 s, since a worker that was just let go has to \
+            doc: "Fails unless a cutover may begin, in every database: worker alive, tables equal and ready both ways, lag \
+                  small, no long transaction, nothing prepared; looks for up to 3 s, since a worker that was just let go has to \
                   attach first. Notes what must still be so at the end of the window.",
             example: "try { pg::require_ready([], \"1 MB\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
                 let (streams, limit) = (Streams::read(call, 0)?, span::parse_size(&call.text(1)?)?);
-                let found = streams.each(call, "looking at the replication", &async |stream: Stream<'_>, _| {
-                    let ready = ready_soon(stream, limit).await?;
-                    let baseline = drain::baseline(stream).await?;
-                    let database = stream.from.target().database();
-                    Ok(crate::map! {
-                        "database" => database, "ready" => ready.to_map(), "baseline" => baseline.to_map(),
-                    })
-                })?;
+                let found =
+                    streams.each(call, "looking at the replication", &async |stream: Stream<'_>, at: usize| {
+                        let ready = ready_soon(stream, limit).await?;
+                        sets::way_back(stream, streams.reverse(at)).await?;
+                        let baseline = drain::baseline(stream).await?;
+                        let database = stream.from.target().database();
+                        Ok(crate::map! {
+                            "database" => database, "ready" => ready.to_map(), "baseline" => baseline.to_map(),
+                        })
+                    })?;
                 Ok(convert::to_dynamic(&Value::from(found)))
             },
         },

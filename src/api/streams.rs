@@ -1,11 +1,13 @@
 //! Streams as scripts give them: one map per database, made by `std/replication`, with both sessions in it. What is
 //! done to them is done to all at once: the window lasts as long as the slowest database, not as all together.
 
+use std::time::Duration;
+
 use rhai::Dynamic;
 
 use super::{convert, db::Db, function::Call, pg::write_all, pg_cutover::run_id};
 use crate::{
-    base::{Code, Error, Map, Result, Value},
+    base::{Code, Error, Map, Result, Value, clock, span},
     fail,
     pg::{Record, drain::Stream},
 };
@@ -52,7 +54,10 @@ impl Streams {
                 let each = &self.all[at];
                 let (from, to) = (sessions[2 * at], sessions[2 * at + 1]);
                 let stream = Stream { from, to, run: &self.run, slot: &each.slot, subscription: &each.subscription };
-                work(stream, at).await.map_err(|error| error.detail("database", each.database.clone()))
+                match work(stream, at).await {
+                    Err(error) => Err(with_restarts(error.detail("database", each.database.clone()), stream).await),
+                    done => done,
+                }
             };
             all_of(futures_util::future::join_all((0..self.all.len()).map(one)).await)
         })
@@ -68,6 +73,25 @@ impl Streams {
         let list = call.list(at)?;
         self.all.iter().map(|each| each.told(&list, key)).collect()
     }
+}
+
+/// A server that began so short a time ago began in the window, or right before it.
+const JUST: Duration = Duration::from_secs(30);
+
+/// While it is asked, the window stays closed.
+const TOLD_WITHIN: Duration = Duration::from_millis(300);
+
+/// With the servers that have only just started: what is missing, counted or broken then is seldom the cause.
+async fn with_restarts(mut error: Error, stream: Stream<'_>) -> Error {
+    for session in [stream.from, stream.to] {
+        if let Some(Ok(up)) = clock::within(TOLD_WITHIN, session.up_for()).await
+            && up < JUST
+        {
+            let (label, up) = (session.target().label(), span::duration_text(up));
+            error = error.detail("restarted", format!("{label}, {up} ago"));
+        }
+    }
+    error
 }
 
 /// All values, or the first error with the messages of the others.

@@ -1,9 +1,16 @@
 //! Every wait for something outside the process: an interval, a deadline, and a sentence saying what is waited for.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{Code, Result, clock, span};
 use crate::fail;
+
+tokio::task_local! {
+    static SIGHT: Sight;
+}
 
 /// How often to look, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +37,43 @@ pub async fn until<T>(what: &str, patience: Patience, mut probe: impl AsyncFnMut
     let begun = clock::instant();
     loop {
         let last = match probe().await? {
-            Seen::Ready(value) => return Ok(value),
+            Seen::Ready(value) => {
+                Sight::tell(None);
+                return Ok(value);
+            }
             Seen::NotYet(state) => state,
         };
+        Sight::tell(Some((what, &last)));
         let left = patience.deadline.saturating_sub(begun.elapsed());
         if left.is_zero() {
             let after = span::duration_text(patience.deadline);
             return Err(fail!(Code::Timeout, "waited {after} for {what}; last seen: {last}"));
         }
         clock::sleep(patience.every.min(left)).await;
+    }
+}
+
+/// What a wait inside some work has seen last, for whoever ends that work from outside: a deadline that is not the
+/// wait's own has to say the cause too.
+#[derive(Clone, Default)]
+pub struct Sight(Arc<Mutex<Option<String>>>);
+
+impl Sight {
+    /// Lets the waits of this work tell what they see. Work that is spawned elsewhere does not.
+    pub async fn over<T>(&self, work: impl Future<Output = T>) -> T {
+        SIGHT.scope(self.clone(), work).await
+    }
+
+    /// What is waited for now and what was seen last; none while nothing is waited for.
+    #[must_use]
+    pub fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tell(seen: Option<(&str, &str)>) {
+        let text = seen.map(|(what, state)| format!("{what}; last seen: {state}"));
+        // Nobody may be there to hear it.
+        let _ = SIGHT.try_with(|sight| *sight.0.lock().unwrap_or_else(PoisonError::into_inner) = text);
     }
 }
 
@@ -52,7 +87,7 @@ pub enum Seen<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Patience, Seen, until};
+    use super::{Patience, Seen, Sight, until};
 
     #[tokio::test]
     async fn a_wait_says_what_it_waited_for_and_what_it_saw() {
@@ -65,5 +100,17 @@ mod tests {
             Ok(if looks == 3 { Seen::Ready(looks) } else { Seen::NotYet("no".into()) })
         });
         assert_eq!(got.await.unwrap(), 3);
+    }
+
+    /// Whoever gives a wait up from outside knows what it was about, and hears nothing of waits that are over.
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_has_told_what_it_saw() {
+        let sight = Sight::default();
+        let wait = until("the slot", Patience::ms(1, 60_000), async || Ok(Seen::<()>::NotYet("absent".into())));
+        let limit = std::time::Duration::from_millis(20);
+        assert!(crate::base::clock::within(limit, sight.over(wait)).await.is_none());
+        assert_eq!(sight.last().as_deref(), Some("the slot; last seen: absent"));
+        sight.over(until("it", Patience::ms(1, 5), async || Ok(Seen::Ready(())))).await.unwrap();
+        assert_eq!(sight.last(), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What a server says about itself.
 
+use std::time::Duration;
+
 use super::{record::record, session::Session};
 use crate::base::{Lsn, Result};
 
@@ -68,5 +70,14 @@ impl Session {
     /// `pg_sql` 55000 on a standby.
     pub async fn insert_lsn(&self) -> Result<Lsn> {
         self.scalar(INSERT_LSN, &[]).await
+    }
+
+    /// For how long the server has been up. After the crash of a backend all its processes begin anew but the first.
+    pub async fn up_for(&self) -> Result<Duration> {
+        const UP: &str = "SELECT (1000 * extract(epoch FROM clock_timestamp() - \
+               coalesce(max(a.backend_start), pg_postmaster_start_time())))::int8 \
+             FROM pg_stat_activity a WHERE a.backend_type = 'checkpointer'";
+        let ms: i64 = self.scalar(UP, &[]).await?;
+        Ok(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
     }
 }

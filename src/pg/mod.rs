@@ -30,7 +30,7 @@ pub mod schema;
 pub mod sequences;
 pub mod session;
 pub mod sessions;
-mod sets;
+pub mod sets;
 pub mod settings;
 pub mod slot;
 mod sql;

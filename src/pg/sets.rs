@@ -2,13 +2,16 @@
 //! since thousands of names take longer to send than to compare.
 
 use super::{
-    drain::{Condition, Stream, condition},
+    drain::{Condition, Stream, condition, require},
     publication,
     record::{Record as _, record},
     session::Session,
     subscription,
 };
-use crate::base::{Result, prose::ticked_list};
+use crate::{
+    base::{Code, Result, prose::ticked_list},
+    fail,
+};
 
 record! {
     /// A set of tables.
@@ -73,6 +76,23 @@ pub(super) async fn agree(stream: Stream<'_>, oid: i64, followed: &Followed<'_>)
     let seen = if same { format!("{} on both sides", published.tables) } else { difference(stream, followed).await? };
     let ready = condition("ready", subscribed.unready == 0, format!("{} not ready", subscribed.unready));
     Ok((published.tables, [condition("tables", same, seen), ready]))
+}
+
+/// Proves that the way back will carry every table: `reverse`, the disabled subscription on the server that is left,
+/// knows those that were there when it was made. What is missing would be noticed by a rollback, too late.
+///
+/// # Errors
+/// `require_failed` naming the tables.
+pub async fn way_back(stream: Stream<'_>, reverse: &str) -> Result<()> {
+    let label = stream.from.target().label();
+    let missing = || fail!(Code::RequireFailed, "there is no subscription `{reverse}` on {label}");
+    let found = subscription::state(stream.from, reverse).await?.ok_or_else(missing)?;
+    let back = Stream { from: stream.to, to: stream.from, subscription: reverse, ..stream };
+    let followed = Followed { subscription: reverse, publications: &found.publications };
+    let (_, agree) = agree(back, found.oid, &followed).await?;
+    require(&agree, "the way back does not carry every table").map_err(|error| {
+        error.hint("make its subscription anew: `pgrun undo RUN --to STEP` with the step that made it, then resume")
+    })
 }
 
 async fn difference(stream: Stream<'_>, followed: &Followed<'_>) -> Result<String> {

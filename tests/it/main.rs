@@ -4,6 +4,7 @@
 mod aws;
 mod cli;
 mod examples;
+mod faults;
 mod lab;
 mod language;
 mod load;

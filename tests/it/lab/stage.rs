@@ -15,24 +15,24 @@ use pgrun::{
     },
 };
 
-pub(super) const PASSWORD: &str = "correct-horse-battery";
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
 /// A lab with its clients. Everything ends with it, also when the test panics.
-pub(super) struct Stage {
-    pub(super) rds: aws_sdk_rds::Client,
-    pub(super) secrets: aws_sdk_secretsmanager::Client,
+pub(crate) struct Stage {
+    pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
     // Dropped in this order: the servers first, then their folder.
-    pub(super) lab: Lab,
+    pub(crate) lab: Lab,
     _scratch: Scratch,
 }
 
 /// A folder for a lab that its servers can reach.
-pub(super) fn scratch() -> Scratch {
+pub(crate) fn scratch() -> Scratch {
     Scratch::new(ServerUser::choose().unwrap().as_ref()).unwrap()
 }
 
 /// Options with states long enough to be seen and short enough to wait for.
-pub(super) fn options(scratch: &Scratch) -> LabOptions {
+pub(crate) fn options(scratch: &Scratch) -> LabOptions {
     let delays = Delays { state: Duration::from_millis(60), stale: Duration::from_millis(60) };
     LabOptions { delays, ..LabOptions::at(scratch.path().join("lab")) }
 }
@@ -42,7 +42,7 @@ pub(super) fn config() -> Config {
 }
 
 /// The versions of a rehearsal.
-pub(super) async fn pair() -> (Version, Version) {
+pub(crate) async fn pair() -> (Version, Version) {
     Catalogue::look(&config()).await.unwrap().pair(None, None).unwrap()
 }
 
@@ -71,7 +71,7 @@ impl Stage {
         Self::set_with(scratch, options).await
     }
 
-    pub(super) async fn set_with(scratch: Scratch, options: LabOptions) -> Self {
+    pub(crate) async fn set_with(scratch: Scratch, options: LabOptions) -> Self {
         let lab = Lab::start(&config(), options).await.unwrap();
         Self { rds: rds_at(lab.url()), secrets: secrets_at(lab.url()), lab, _scratch: scratch }
     }
@@ -84,7 +84,7 @@ impl Stage {
 }
 
 /// A parameter group with logical replication, which RDS turns on for nobody; made unless it is there. Gives its name.
-pub(super) async fn logical_group(rds: &aws_sdk_rds::Client, version: &str) -> String {
+pub(crate) async fn logical_group(rds: &aws_sdk_rds::Client, version: &str) -> String {
     let family = format!("postgres{}", version.split('.').next().unwrap());
     let name = format!("logical-{family}");
     let made = rds.create_db_parameter_group().db_parameter_group_name(&name).db_parameter_group_family(&family);
@@ -99,7 +99,7 @@ pub(super) async fn logical_group(rds: &aws_sdk_rds::Client, version: &str) -> S
     name
 }
 
-pub(super) async fn create(rds: &aws_sdk_rds::Client, id: &str, version: &str) {
+pub(crate) async fn create(rds: &aws_sdk_rds::Client, id: &str, version: &str) {
     let request = rds.create_db_instance().db_instance_identifier(id).db_instance_class("db.t4g.micro");
     let request = request.engine("postgres").engine_version(version).allocated_storage(20);
     let request = request.db_parameter_group_name(logical_group(rds, version).await);
@@ -107,7 +107,7 @@ pub(super) async fn create(rds: &aws_sdk_rds::Client, id: &str, version: &str) {
 }
 
 /// Waits for a status of an instance. Any failure status ends the wait.
-pub(super) async fn settle(rds: &aws_sdk_rds::Client, id: &str, status: &str) {
+pub(crate) async fn settle(rds: &aws_sdk_rds::Client, id: &str, status: &str) {
     poll::until(&format!("{id} to be {status}"), poll::Patience::ms(20, 120_000), async || {
         let told = rds.describe_db_instances().db_instance_identifier(id).send().await;
         let seen = match &told {
@@ -138,7 +138,7 @@ pub(super) async fn snapshot_settles(rds: &aws_sdk_rds::Client, id: &str, status
 }
 
 /// The address of an instance as a connection string.
-pub(super) async fn url(rds: &aws_sdk_rds::Client, id: &str) -> String {
+pub(crate) async fn url(rds: &aws_sdk_rds::Client, id: &str) -> String {
     let told = rds.describe_db_instances().db_instance_identifier(id).send().await.unwrap();
     let endpoint = told.db_instances()[0].endpoint().unwrap();
     let (address, port) = (endpoint.address().unwrap(), endpoint.port().unwrap());
@@ -146,7 +146,7 @@ pub(super) async fn url(rds: &aws_sdk_rds::Client, id: &str) -> String {
 }
 
 /// A session with an instance.
-pub(super) async fn connect(url: &str) -> tokio_postgres::Client {
+pub(crate) async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });
     client

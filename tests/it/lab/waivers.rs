@@ -56,6 +56,70 @@ async fn what_stops_stops_before_anything_is_changed() {
     upgrade.pgrun(&["undo", "r", "--yes"]).exit(0);
 }
 
+/// A finding that can be planted by SQL: its id, what plants it, the object that is named.
+const PLANTED: &[(&str, &str, &str)] = &[
+    ("replica_identity", "CREATE TABLE public.keyless (i int)", "public.keyless"),
+    (
+        "replica_identity_full_type",
+        "CREATE TABLE public.shapes (i int, j json); ALTER TABLE public.shapes REPLICA IDENTITY FULL",
+        "public.shapes.j",
+    ),
+    ("unlogged", "CREATE UNLOGGED TABLE public.fleeting (i int PRIMARY KEY)", "public.fleeting"),
+    ("reg_type", "CREATE TABLE public.kept (i int PRIMARY KEY, p regproc)", "public.kept.p"),
+    ("large_objects", "SELECT lo_create(0)", "pg_largeobject"),
+    (
+        "pg_cron_job",
+        "CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int PRIMARY KEY, schedule text, username text, active bool); \
+         INSERT INTO cron.job VALUES (7, '* * * * *', 'app', true)",
+        "job 7",
+    ),
+    (
+        "own_subscription",
+        "CREATE SUBSCRIPTION mine CONNECTION 'host=127.0.0.1 port=1 user=u password=p dbname=x' PUBLICATION p \
+         WITH (connect = false, slot_name = NONE)",
+        "mine",
+    ),
+    ("foreign_slot", "SELECT pg_create_logical_replication_slot('stream', 'pgoutput')", "stream"),
+    ("closed_database", "CREATE DATABASE closed ALLOW_CONNECTIONS false", "closed"),
+];
+
+/// Every kind of finding that stops a run stops this one before anything was changed; with a reason for each it goes on,
+/// and its report lists them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_finding_stops_and_may_be_waived() {
+    let upgrade = Upgrade::set().await;
+    for (id, sql, _) in PLANTED {
+        upgrade.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{id}: {error}"));
+    }
+    let before = world(&upgrade).await;
+    let arguments = [upgrade.arguments(&[]), ["--run-id", "r", "--yes"].map(str::to_owned).to_vec()].concat();
+    let mut output = upgrade.pgrun(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).exit(75);
+    for (id, _, object) in PLANTED {
+        let line = |line: &str| line.trim_start().starts_with(&format!("{id}  ")) && line.contains(object);
+        output.wants(output.stderr.lines().any(line), &format!("wanted {id} of {object}"));
+        output = output.stderr_has(&format!("--waive {id}"));
+    }
+    let output = output.stderr_has(&format!("{} findings stop the run", PLANTED.len()));
+    assert_eq!(world(&upgrade).await, before);
+    // One reason is missing: it stops again, with nothing changed.
+    let waivers: Vec<String> = PLANTED.iter().map(|(id, ..)| format!("{id}=known of {id}")).collect();
+    let resume = |count: usize| {
+        let waived = waivers[..count].iter().flat_map(|waiver| ["--waive", waiver.as_str()]);
+        ["resume", "r", "--yes"].into_iter().chain(waived).collect::<Vec<_>>()
+    };
+    drop(output);
+    upgrade.pgrun(&resume(PLANTED.len() - 1)).exit(75).stderr_has("1 finding stops the run\n  closed_database  ");
+    assert_eq!(world(&upgrade).await, before);
+    let variables = [("PGRUN_CRASH", "after:done:publish all tables")];
+    let mut running = upgrade.start(&resume(PLANTED.len()), &variables);
+    running.expect_death();
+    running.finish();
+    let mut shown = upgrade.pgrun(&["show", "r"]).exit(0).stdout_has("waived:\n");
+    for (id, _, object) in PLANTED {
+        shown = shown.stdout_has(&format!("  {id}  ")).stdout_has(object).stdout_has(&format!("known of {id} ("));
+    }
+}
+
 /// What AWS knows stops a run as well: a version that RDS does not offer, a disk that a slot can fill.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_account_is_taken_stock_of() {

@@ -24,3 +24,4 @@ mod tls;
 mod values;
 mod verify;
 mod watch;
+pub(crate) mod writers;

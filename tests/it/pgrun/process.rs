@@ -70,6 +70,18 @@ impl Running {
         }
     }
 
+    /// Waits until a file is there.
+    #[track_caller]
+    pub(crate) fn until_file(&mut self, path: &std::path::Path) {
+        let begun = Instant::now();
+        while !path.exists() {
+            let has_ended = self.child.try_wait().unwrap().is_some();
+            let shown = || format!("`{}` never came\n{}", path.display(), self.stderr.text());
+            assert!(!has_ended && begun.elapsed() < PATIENCE, "{}", shown());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[track_caller]
     fn until(&self, text: &str, stream: &Stream) {
         assert!(

@@ -1,11 +1,14 @@
 //! A cutover and a rollback between two servers while applications write: nothing lost, nothing doubled, and every
 //! condition of the proof on its own.
 
-mod writers;
+mod target;
 
 use std::time::Duration;
 
-use super::fixture::{self, Database, Pair};
+use super::{
+    fixture::{self, Database, Pair},
+    writers::{Writers, require_exactly_once},
+};
 use pgrun::{
     base::{
         Code, clock,
@@ -21,9 +24,10 @@ use pgrun::{
         turn,
     },
 };
-use writers::{Writers, require_exactly_once};
 
 const LONG: Duration = Duration::from_secs(20);
+/// Between two writes of one application.
+const THINKS: Duration = Duration::from_millis(2);
 const PUBLICATION: &str = "All \"tables\"";
 const RUN: &str = "test";
 const FORWARD: &str = "Forward 'f' \"x\"";
@@ -67,6 +71,14 @@ impl Stage {
         .await
         .unwrap();
         Self { blue, green, from, to, role, forward_slot, back_slot }
+    }
+
+    /// Where the applications log in on either side.
+    fn urls(&self) -> [String; 2] {
+        [&self.blue, &self.green].map(|database| {
+            let (port, name) = (database.side.port(), &database.name);
+            format!("host=127.0.0.1 port={port} user={} password=secret dbname={name}", self.role)
+        })
     }
 
     async fn prepare_way_back(&self) {
@@ -174,7 +186,7 @@ async fn nothing_is_lost_or_doubled_there_and_back() {
     let (pair, _turn) = fixture::alone().await;
     let stage = Stage::set(pair).await;
     fence::forbid(&stage.to, RUN, &exceptions()).await.unwrap();
-    let writers = Writers::start(&stage, 0, "there");
+    let writers = Writers::start(&stage.urls(), 0, "there", THINKS);
     writers.await_writes(0, 200).await;
     stage.prepare_way_back().await;
     let (turned, took) = cut_over(stage.stream(), BACK).await;
@@ -196,7 +208,7 @@ async fn nothing_is_lost_or_doubled_there_and_back() {
     let again = fixture::unique("again");
     slot::create(&stage.from, &again, LONG).await.unwrap();
     subscribe(&stage.to, &stage.from, FORWARD, &again, false).await;
-    let writers = Writers::start(&stage, 1, "back");
+    let writers = Writers::start(&stage.urls(), 1, "back", THINKS);
     writers.await_writes(1, 200).await;
     let back = Stream { from: &stage.to, to: &stage.from, slot: &stage.back_slot, subscription: BACK, run: RUN };
     let (turned, took) = cut_over(back, FORWARD).await;
