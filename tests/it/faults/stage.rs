@@ -56,7 +56,7 @@ step "prepare" {
     replication::publish(streams, []);
     replication::publish(replication::reversed(streams), []);
     replication::make_slots(streams);
-    replication::subscribe(streams, "blue", names, "prefer");
+    replication::subscribe(streams, #{ instance: "blue" }, names, "prefer");
     pg::forbid_logins(green, ["master", names.role]);
     for s in streams { pg::enable_subscription(s.to, s.subscription); }
 }
