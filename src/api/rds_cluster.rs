@@ -7,6 +7,7 @@ use super::{
     function::{Call, Effect, Function, Module},
     options::Options,
     rds::{AT_WORK, LOOK_EVERY, ask, change, mark, may_delete, once_it_rests, seen, state, wait},
+    rds_upgrade::waits,
 };
 use crate::{
     aws::{
@@ -142,7 +143,8 @@ pub(super) const MODULE: Module = Module {
                     let runs = rds.cluster_runs(&found, &version).await?;
                     Ok((found, runs))
                 })?;
-                let word = match (runs, found.status == "upgrading" || found.engine_version == version) {
+                let is_at_it = found.status == "upgrading" || found.engine_version == version;
+                let word = match (runs, is_at_it || waits(&found.pending, &version)) {
                     (true, _) => "done",
                     (_, true) => "pending",
                     _ => "absent",

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     aws::{InstanceChange, InstanceGoal},
-    base::Map,
+    base::{Map, Value},
 };
 
 /// The functions.
@@ -103,12 +103,18 @@ pub(super) const MODULE: Module = Module {
     methods: &[],
 };
 
-/// How far the upgrade of something has come.
+/// How far the upgrade of something has come. Right after it was asked for, the status is still the old one.
 fn progress(status: &str, is: &str, wanted: &str, found: Map) -> Dynamic {
-    let word = match (is == wanted && status == "available", status == "upgrading") {
+    let is_asked_for = found.get("pending").and_then(Value::as_map).is_some_and(|pending| waits(pending, wanted));
+    let word = match (is == wanted && status == "available", status == "upgrading" || is_asked_for) {
         (true, _) => "done",
         (_, true) => "pending",
         _ => "absent",
     };
     seen(word, Some(found))
+}
+
+/// Whether RDS has accepted an upgrade to the version and not begun it.
+pub(super) fn waits(pending: &Map, version: &str) -> bool {
+    pending.get("engine_version").and_then(Value::as_text) == Some(version)
 }

@@ -108,7 +108,8 @@ fn examples_in_a_rehearsal() {
         .to_owned();
     let all = examples(|module, function| matches!(module.name, "rds" | "secrets") || is_stage(module, function));
     assert!(all.len() > 25, "the tables were not found");
-    for example in &all {
+    // A cluster takes long to make: the rehearsal of bluegreen-aurora makes one.
+    for example in all.iter().filter(|example| example.name != "lab cluster") {
         // Whatever is installed here.
         text.push_str(&example.step().replace("version: \"15\"", "version: lab::versions().from"));
     }

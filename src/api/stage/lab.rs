@@ -62,7 +62,7 @@ pub(super) const MODULE: Module = Module {
             doc: "Creates a cluster of Aurora and the secret of its master user: #{ id, version, database, secret, readers }. \
                   Its instances are called as it is, with a number behind; the first one writes. All are ready when this \
                   returns.",
-            example: "lab::cluster(#{ id: \"c\", version: \"15\", database: \"shop\", secret: \"lab/c\" }).id",
+            example: "lab::cluster(#{ id: \"c\", version: \"15\", database: \"shop\", secret: \"lab/c\", readers: 1 }).id",
             run: cluster::make,
         },
         Function {

@@ -96,7 +96,8 @@ async fn a_clone_is_made_like_its_original_and_upgraded() {
         parameter_group: Some("new".into()),
         ..ClusterChange::default()
     };
-    rds.modify_cluster("green", &upgrade).await.unwrap();
+    let asked = rds.modify_cluster("green", &upgrade).await.unwrap();
+    assert_eq!(asked.pending.get("engine_version"), Some(&to.as_str().into()), "a check sees it before it begins");
     let green = rds.wait_cluster("green", &ClusterGoal::Version(to.clone()), &quick()).await.unwrap();
     assert_eq!((green.engine_version.as_str(), green.parameter_group.name.as_str()), (to.as_str(), "new"));
     let member = rds.instance("green-1").await.unwrap();
