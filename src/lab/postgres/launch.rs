@@ -81,8 +81,9 @@ const NOTICES_WITHIN: Duration = Duration::from_secs(3);
 /// Whoever holds the shared memory of a killed postmaster for longer cannot be ended.
 const HELD_FOR: Duration = Duration::from_secs(60);
 
-/// Signals what a killed postmaster left in its data folder. A backend that computes, or that waits for WAL which
-/// nobody writes any more as `pg_create_logical_replication_slot` does (`read_local_xlog_page`, xlogutils.c), never notices.
+/// Signals what a killed postmaster left in its data folder. A backend that computes never notices, nor does one that
+/// waits for WAL which nobody writes any more, as `pg_create_logical_replication_slot` does (`read_local_xlog_page`,
+/// xlogutils.c).
 pub(super) fn tell_orphans(data: &Path, signal: Signal) {
     if Process::serving(data).is_some() {
         return;

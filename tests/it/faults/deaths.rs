@@ -56,7 +56,8 @@ fn pgrun_is_killed_with_its_guardian() {
                 scene.is_decided();
                 scene.is_closed();
             } else if at % 2 == 0 {
-                assert_eq!(reopen().unwrap(), "open again: 3 of 3 roles may log in as before");
+                // Three of the stage, and the run's own probe.
+                assert_eq!(reopen().unwrap(), "open again: 4 of 4 roles may log in as before");
                 scene.is_back();
             }
         }

@@ -290,7 +290,7 @@ async fn the_gate_names_long_transactions() {
     let (pair, _turn) = fixture::alone().await;
     let stage = Stage::set(pair).await;
     let ready = drain::ready(stage.stream(), 1 << 30, LONG).await.unwrap();
-    assert!(ready.conditions.iter().all(|condition| condition.holds) && ready.tables == 7, "{ready:?}");
+    assert!(ready.conditions.iter().all(|condition| condition.holds) && ready.tables == 8, "{ready:?}");
     let held = stage.blue.login(&stage.role);
     held.begin().await.unwrap();
     held.value("SELECT count(*) FROM t", &[]).await.unwrap();
@@ -389,7 +389,7 @@ async fn an_open_write_is_waited_for() {
         clock::sleep(Duration::from_millis(50)).await;
         operator.commit().await.unwrap();
     });
-    assert_eq!((count(&stage.to).await, drained.unwrap().tables), (1, 7));
+    assert_eq!((count(&stage.to).await, drained.unwrap().tables), (1, 8));
     drop(operator);
     stage.strike().await;
 }
