@@ -48,7 +48,7 @@ impl Deaths {
         }
     }
 
-    /// A third of the processes of chaos live until their next boundary; the others are killed at an instant that has
+    /// Most processes of chaos live until their next boundary; four in ten are killed at an instant that has
     /// nothing to do with records, if they have not come to one before: most of them early, since a process takes up a
     /// run and does a short step within some hundredths of a second, some of them late.
     pub(super) fn next(&mut self) -> Death {
@@ -61,7 +61,7 @@ impl Deaths {
                     _ => 1500,
                 };
                 let after_us = random.random_range(0..longest_ms * 1000);
-                let after = random.random_bool(0.66).then(|| Duration::from_micros(after_us));
+                let after = random.random_bool(0.4).then(|| Duration::from_micros(after_us));
                 Death { point: Some(format!("each:{}", file.display())), after }
             }
         }

@@ -80,25 +80,27 @@ pub(super) struct Stage {
     pub(super) steps: Vec<String>,
 }
 
-type Shared = Mutex<Option<Stage>>;
+/// Stages that no test uses now.
+type Free = Mutex<Vec<Stage>>;
 
-/// Ends with the last test that uses it or waits for it; a static that held it would never be dropped.
-static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+/// Ends with the last test that uses it; a static that held it would never be dropped.
+static FREE: Mutex<Weak<Free>> = Mutex::new(Weak::new());
 
-/// Runs a test on the stage. One that fails takes it down, and the next one finds a fresh stage.
+/// Runs a test on a stage; there are as many as tests at once. One that fails takes its stage down, and the next one
+/// makes a fresh one.
 pub(super) fn on_stage(test: impl FnOnce(&mut Stage)) {
-    let shared = {
-        let mut known = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = {
+        let mut known = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         known.upgrade().unwrap_or_else(|| {
-            let made = Arc::new(Mutex::new(None));
+            let made = Arc::new(Free::default());
             *known = Arc::downgrade(&made);
             made
         })
     };
-    let mut turn = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut stage = turn.take().unwrap_or_else(Stage::set);
+    let found = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut stage = found.unwrap_or_else(Stage::set);
     test(&mut stage);
-    *turn = Some(stage);
+    free.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
 }
 
 impl Stage {

@@ -318,7 +318,7 @@ async fn progress_is_the_servers() {
         let db = side.database("progress").await;
         db.session()
             .batch(&format!(
-                "CREATE TABLE public.\"A b\" AS SELECT i, repeat('x', 500) AS p FROM generate_series(1, 30000) i;
+                "CREATE TABLE public.\"A b\" AS SELECT i, repeat('x', 500) AS p FROM generate_series(1, 8000) i;
                  DELETE FROM public.\"A b\" WHERE i % 2 = 0;
                  ALTER DATABASE \"{0}\" SET vacuum_cost_delay = '20ms';
                  ALTER DATABASE \"{0}\" SET vacuum_cost_limit = 15",

@@ -57,7 +57,7 @@ class Cli:
     takes longer than all that a command does."""
 
     def __init__(self):
-        self.driver = None
+        self.driver, self.boto = None, Boto()
         try:
             from awscli.clidriver import create_clidriver
         except ImportError:
@@ -96,6 +96,8 @@ class Cli:
         raise Refused(done.stderr.split("An error occurred (")[1].split(")")[0], None)
 
     def wait(self, what, asked):
+        # It looks every 30 seconds: it is asked when there is nothing to wait for any more.
+        self.boto.wait(what, asked)
         name, value = next(iter(asked.items()))
         option = "".join("-" + c.lower() if c.isupper() else c for c in name.replace("DB", "Db")).strip("-")
         done = self.run("rds", "wait", what.replace("_", "-"), "--" + option, value)
@@ -146,7 +148,8 @@ def refused(code, status, operation, **asked):
 def settle(operation, key, status, **asked):
     """Waits for a status; the last one is what is compared."""
     if CLIENT != "boto3" and status == "modifying":
-        return
+        # It comes too late to see it, and too early to see its end.
+        return time.sleep(1)
     seen, end = None, time.monotonic() + 120
     while time.monotonic() < end:
         found = client.ask(operation, asked)[key][0]
