@@ -1,6 +1,10 @@
 //! `load::`: the synthetic application, in the rehearsal's process, so that it outlives every kill of the run.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rhai::Dynamic;
 
@@ -136,21 +140,44 @@ fn start(call: &Call) -> Result<Dynamic> {
             plan.applications = Some(Applications { idle, ..Applications::new(applications, source) });
         }
         let load = Load::start(plan).await?;
-        tokio::spawn(watch_for(aws.clone(), green, blue, load.second_endpoint()));
+        tokio::spawn(watch_for(aws.clone(), stage.whereabouts.clone(), green, blue, load.second_endpoint()));
         Ok(load)
     })?;
     stage.loads().insert(secret, begun);
     Ok(Dynamic::UNIT)
 }
 
+/// Where instances are that loads wait for. All loads of a stage ask as often as one.
+#[derive(Clone, Default)]
+pub(super) struct Whereabouts(Arc<tokio::sync::Mutex<BTreeMap<String, Look>>>);
+
+/// Host and port.
+type Place = (String, u16);
+
+/// When it was looked, and what was there.
+type Look = (Instant, Option<Place>);
+
+impl Whereabouts {
+    async fn look(&self, aws: &Aws, instance: &str) -> Option<Place> {
+        let mut known = self.0.lock().await;
+        if let Some((at, place)) = known.get(instance)
+            && (place.is_some() || at.elapsed() < LOOK_EVERY)
+        {
+            return place.clone();
+        }
+        let found = aws.rds().find_instance(instance).await.ok().flatten();
+        let place = found.and_then(|found| Some((found.host?, found.port?)));
+        known.insert(instance.to_owned(), (clock::instant(), place.clone()));
+        place
+    }
+}
+
 /// Tells the probes where GREEN is once their role may not log in there. Before that GREEN is no place to write: a
 /// probe that met an error on BLUE would make the two differ.
-async fn watch_for(aws: Aws, green: String, blue: Endpoint, second: SecondEndpoint) {
+async fn watch_for(aws: Aws, known: Whereabouts, green: String, blue: Endpoint, second: SecondEndpoint) {
     let begun = clock::instant();
     while begun.elapsed() < LONGEST {
-        if let Ok(Some(instance)) = aws.rds().find_instance(&green).await
-            && let (Some(host), Some(port)) = (instance.host, instance.port)
-        {
+        if let Some((host, port)) = known.look(&aws, &green).await {
             let green = Endpoint { host, port, ..blue.clone() };
             while begun.elapsed() < LONGEST {
                 if is_closed(&green).await {

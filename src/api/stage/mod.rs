@@ -88,6 +88,7 @@ pub struct Stage {
     /// How the run is tried.
     pub trial: Trial,
     loads: Mutex<BTreeMap<String, Load>>,
+    whereabouts: load::Whereabouts,
     facts: Mutex<Map>,
 }
 
@@ -106,6 +107,7 @@ impl Stage {
             waivers: vec![],
             trial: Trial::default(),
             loads: Mutex::default(),
+            whereabouts: load::Whereabouts::default(),
             facts: Mutex::default(),
         }
     }
