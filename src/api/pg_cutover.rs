@@ -7,13 +7,14 @@ use super::{
     function::{Call, Effect, Function, Module},
     guardian::Guardian,
     options::Options,
-    pg::{db, look, write, write_all},
+    pg::{look, write},
 };
 use crate::{
     base::{Code, Result, Value},
     fail, map,
     pg::{
-        Record, fence,
+        Record,
+        fence::{self, Decision},
         inventory::{self, Part},
         own,
         roles::{self, Login, NewRole},
@@ -196,22 +197,13 @@ pub(super) const MODULE: Module = Module {
         },
         Function {
             name: "open_logins",
-            parameters: "db, left",
-            gives: "#{ opened, missing }",
+            parameters: "db, decision",
+            gives: "#{ opened, missing, refused }",
             effect: Effect::Writes,
-            doc: "Lets those log in here who could log in on the server that was left, in one transaction.",
-            example: "try { pg::open_logins(db, db) } catch (e) { e.code != \"\" } // => true",
+            doc: "Lets those log in here who could log in on the server that was left, in one transaction. The decision is \
+                  what `decide` gave there.",
+            example: "try { pg::open_logins(db, #{}) } catch (e) { e.code } // => \"pg_value\"",
             run: open_logins,
-        },
-        Function {
-            name: "quicken",
-            parameters: "db",
-            gives: "#{ wal_writer_delay, changed }",
-            effect: Effect::Writes,
-            doc: "Lowers wal_writer_delay to 10 ms where the role may: it is the time an apply worker waits before it \
-                  confirms. On RDS set it in the parameter group.",
-            example: "pg::quicken(db).wal_writer_delay.len() > 0 // => true",
-            run: quicken,
         },
     ],
     methods: &[],
@@ -300,29 +292,6 @@ fn try_login(call: &Call) -> Result<Dynamic> {
 }
 
 fn open_logins(call: &Call) -> Result<Dynamic> {
-    let (green, blue) = (db(call, 0)?, db(call, 1)?);
-    let run = run_id(call)?;
-    record(&write_all(call, "opening logins", &[&green, &blue], async |sessions| {
-        let missing = || fail!(Code::Refused, "the run `{run}` has made no decision there");
-        let decision = fence::decision(sessions[1], &run).await?.ok_or_else(missing)?;
-        fence::open(sessions[0], &decision).await
-    })?)
-}
-
-fn quicken(call: &Call) -> Result<Dynamic> {
-    let (changed, value) = write(call, "lowering wal_writer_delay", async |session| {
-        let changed = match session.batch("ALTER SYSTEM SET wal_writer_delay = '10ms'").await {
-            Ok(()) => {
-                session.query("SELECT pg_reload_conf()", &[]).await?;
-                true
-            }
-            // RDS keeps ALTER SYSTEM to itself.
-            Err(error) if error.fact("sqlstate") == Some("42501") => false,
-            Err(error) => return Err(error),
-        };
-        // A session of its own: ours has read its settings before the reload.
-        let own = session.sibling().await;
-        Ok((changed, own.value("SELECT current_setting('wal_writer_delay')", &[]).await?))
-    })?;
-    Ok(convert::map_to_dynamic(&map! { "changed" => changed, "wal_writer_delay" => value }))
+    let decision = Decision::from_map(&call.map(1)?)?;
+    record(&write(call, "opening logins", async |session| fence::open(session, &decision).await)?)
 }

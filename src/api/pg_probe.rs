@@ -17,14 +17,21 @@ use super::{
     pg::{db, write_all},
 };
 use crate::{
-    base::{Map, Result, Secret, Value},
+    base::{
+        Map, Result, Secret, Value,
+        poll::{self, Patience, Seen},
+    },
     load::{Endpoint, Load, Outcome, Plan, Probes},
     map,
     pg::{Session, probe, tls},
 };
 
-/// An outage is told to within this. A prober that writes more often would be a load.
-const EVERY: Duration = Duration::from_millis(5);
+/// An outage is told to within about twice this. A prober that writes more often would be a load, and each login that
+/// the fence refuses costs its server some milliseconds, which the window would pay for.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// Logins may be open for less time than the prober rests.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(1);
 
 /// It must not hold the cutover up.
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
@@ -126,7 +133,10 @@ fn end_probe(call: &Call) -> Result<Dynamic> {
     let probing = call.host.keep_probing(None);
     let (figures, left) = write_all(call, "ending the probe", &[&from, &to], async |sessions| {
         let figures = match probing {
-            Some(Probing { load, there }) => figures(&load.stop().await, &there).await,
+            Some(Probing { load, there }) => {
+                arrive(&load, &there).await;
+                figures(&load.stop().await, &there).await
+            }
             None => unmeasured("the run was interrupted, or the probe could not start"),
         };
         let mut left = vec![];
@@ -141,6 +151,17 @@ fn end_probe(call: &Call) -> Result<Dynamic> {
         call.host.tell(Notice::Warned(text));
     }
     Ok(convert::map_to_dynamic(&figures))
+}
+
+/// Waits for the first row on the side that has taken over; a cutover that failed has none.
+async fn arrive(load: &Load, there: &Endpoint) {
+    let patience = Patience { every: Duration::from_millis(5), deadline: ARRIVES_WITHIN };
+    let arrived = poll::until("the probe's first row on the other side", patience, async || {
+        let is_there = load.status().endpoint == Some(there.address());
+        Ok(if is_there { Seen::Ready(()) } else { Seen::NotYet("it is not there".into()) })
+    });
+    // Without one it is told that nothing was measured.
+    drop(arrived.await);
 }
 
 fn unmeasured(why: &str) -> Map {

@@ -99,14 +99,19 @@ pub(super) const MODULE: Module = Module {
             parameters: "streams, before, drained, deadline",
             gives: "a list of #{ database, position, .. }",
             effect: Effect::Writes,
-            doc: "Ends the replication to GREEN in every database and sets where BLUE will begin to follow it.",
+            doc: "Ends the replication to GREEN in every database, proves that no definition has changed meanwhile, and sets \
+                  where BLUE will begin to follow it.",
             example: "try { pg::turn([], [], [], \"1s\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
                 let (streams, deadline) = (Streams::read(call, 0)?, call.duration(3)?);
                 let before: Vec<Baseline> = streams.told(call, 1, Some("baseline"))?;
                 let drained: Vec<Drained> = streams.told(call, 2, None)?;
                 let work = async |stream: Stream<'_>, at: usize| {
-                    turn::turn(stream, streams.reverse(at), &before[at], &drained, deadline).await
+                    let turned = turn::turn(stream, streams.reverse(at), &before[at], &drained, deadline).await;
+                    match turned {
+                        Err(error) => Err(naming_who(error, stream).await),
+                        turned => turned,
+                    }
                 };
                 Ok(records(&streams.each(call, "turning the replication round", &work)?))
             },

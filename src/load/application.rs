@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Shared,
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, Opening},
     ledger::{Fate, Operation, Record},
     plan::{Endpoint, Source},
     probe::fate,
@@ -61,8 +61,8 @@ const TURN: [Operation; 8] = [
     Operation::Erase,
 ];
 
-/// What pools wait at least before they try again: a login that is refused costs both sides more than a statement.
-const RECONNECTS_AFTER: Duration = Duration::from_millis(20);
+/// The longest pause before a client connects again: what it loses is told to within this.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
 /// Notes that are kept before the oldest is erased.
 const NOTES_KEPT: usize = 5;
@@ -72,6 +72,7 @@ pub(super) struct Application {
     shared: Shared,
     client: u16,
     directory: Arc<Directory>,
+    opening: Arc<Opening>,
     think: Duration,
     number: u32,
     turn: usize,
@@ -80,22 +81,25 @@ pub(super) struct Application {
 }
 
 impl Application {
-    pub(super) fn new(shared: Shared, client: u16, directory: Arc<Directory>, think: Duration) -> Self {
-        Self { shared, client, directory, think, number: 0, turn: 0, account: None, notes: VecDeque::new() }
+    pub(super) fn new(
+        shared: Shared,
+        client: u16,
+        directory: Arc<Directory>,
+        opening: Arc<Opening>,
+        think: Duration,
+    ) -> Self {
+        Self { shared, client, directory, opening, think, number: 0, turn: 0, account: None, notes: VecDeque::new() }
     }
 
     /// Works until the load is over. On any error the connection is dropped and the way asked anew.
     pub(super) async fn run(mut self) {
         while !self.shared.is_over() {
-            match self.connect().await {
+            match self.opening.open(Box::pin(self.connect())).await {
                 Ok((connection, place)) => {
                     self.work(&connection, place).await;
                     clock::sleep(self.think).await;
                 }
-                Err(failure) => {
-                    self.shared.book.refused(self.client, &failure);
-                    clock::sleep(RECONNECTS_AFTER).await;
-                }
+                Err(failure) => self.shared.book.refused(self.client, &failure),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io::ErrorKind, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_postgres::{
     Client, Config, NoTls, SimpleQueryMessage,
     config::SslMode,
@@ -20,6 +20,34 @@ use crate::{
 pub(super) struct Connection {
     client: Client,
     driver: JoinHandle<()>,
+}
+
+/// How an application opens connections: one at a time, and after a refusal it waits, at first little and twice as long
+/// after each further one, as HikariCP does. All coming back at once would be a storm that no application is.
+pub(super) struct Opening {
+    pause: Mutex<Duration>,
+    longest: Duration,
+}
+
+impl Opening {
+    const FIRST: Duration = Duration::from_millis(10);
+
+    pub(super) fn waiting_up_to(longest: Duration) -> Self {
+        Self { pause: Mutex::new(Self::FIRST), longest }
+    }
+
+    /// Connects when it is this one's turn. A refusal is given after its pause.
+    pub(super) async fn open<T, E>(&self, connect: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut pause = self.pause.lock().await;
+        let opened = connect.await;
+        if opened.is_ok() {
+            *pause = Self::FIRST;
+        } else {
+            clock::sleep(*pause).await;
+            *pause = self.longest.min(*pause * 2);
+        }
+        opened
+    }
 }
 
 /// A failed connect or statement.

@@ -50,6 +50,7 @@ use crate::{
     fail, map,
 };
 use application::Application;
+use connection::Opening;
 use ledger::Book;
 use pool::Held;
 use probe::{Places, Probe};
@@ -191,8 +192,10 @@ impl Load {
         }
         if let Some(applications) = plan.applications {
             let directory = Arc::new(application::Directory::new(applications.source, applications.refetch_every));
+            let opening = Arc::new(Opening::waiting_up_to(application::LONGEST_PAUSE));
             for client in writers..all {
-                let application = Application::new(shared.clone(), client, Arc::clone(&directory), applications.think);
+                let (directory, opening) = (Arc::clone(&directory), Arc::clone(&opening));
+                let application = Application::new(shared.clone(), client, directory, opening, applications.think);
                 clients.spawn(counted(&running, application.run()));
             }
             pool::hold(&mut clients, applications.idle, &shared, &directory, &held);

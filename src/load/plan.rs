@@ -94,10 +94,10 @@ pub struct Applications {
 }
 
 impl Applications {
-    /// Clients with 5 ms of think time that ask at most every 50 ms.
+    /// Clients with 5 ms of think time that ask at most every 250 ms.
     #[must_use]
     pub fn new(clients: u16, source: Source) -> Self {
-        Self { clients, idle: 0, source, think: Duration::from_millis(5), refetch_every: Duration::from_millis(50) }
+        Self { clients, idle: 0, source, think: Duration::from_millis(5), refetch_every: Duration::from_millis(250) }
     }
 }
 

@@ -9,21 +9,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
     Shared,
     application::Directory,
-    connection::{Connection, Failure},
+    connection::{Connection, Failure, Opening},
 };
 use crate::base::clock;
 
 /// Sessions of one pool, as HikariCP has them unless told otherwise.
 const SIZE: usize = 10;
-/// A pool opens one session at a time. After a refusal it waits this long, and twice as long after each further one, as
-/// HikariCP does: pools that all came back at once would be a storm that no application is.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest pause. HikariCP waits up to ten seconds; a rehearsal does not wait for what proves nothing.
+/// A pool's longest pause. HikariCP waits up to ten seconds; a rehearsal does not wait for what proves nothing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a session is asked whether it still answers, as pools do.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -65,19 +62,19 @@ pub(super) fn hold(
         let size = left.min(SIZE);
         left -= size;
         let (shared, directory, held) = (shared.clone(), Arc::clone(directory), Arc::clone(held));
-        let pool = Arc::new(Pool { shared, directory, held, pause: Mutex::new(FIRST_PAUSE) });
+        let pool = Arc::new(Pool { shared, directory, held, opening: Opening::waiting_up_to(LONGEST_PAUSE) });
         for _ in 0..size {
             tasks.spawn(Arc::clone(&pool).keep_one());
         }
     }
 }
 
-/// A pool. Whoever opens a session holds the pause meanwhile.
+/// A pool.
 struct Pool {
     shared: Shared,
     directory: Arc<Directory>,
     held: Arc<Held>,
-    pause: Mutex<Duration>,
+    opening: Opening,
 }
 
 impl Pool {
@@ -102,19 +99,8 @@ impl Pool {
 
     /// Opens a session where the application's database is said to be; `None` after a refusal and its pause.
     async fn open(&self) -> Option<Connection> {
-        let mut pause = self.pause.lock().await;
-        match self.connect().await {
-            Ok(connection) => {
-                *pause = FIRST_PAUSE;
-                Some(connection)
-            }
-            Err(words) => {
-                self.held.refused(words);
-                clock::sleep(*pause).await;
-                *pause = LONGEST_PAUSE.min(*pause * 2);
-                None
-            }
-        }
+        let opened = self.opening.open(Box::pin(self.connect())).await;
+        opened.map_err(|words| self.held.refused(words)).ok()
     }
 
     async fn connect(&self) -> Result<Connection, String> {

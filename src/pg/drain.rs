@@ -5,20 +5,27 @@
 //! silence while the lag is zero; a conflict on 18 is counted and passed over. So positions, a row, the tables of both
 //! sides and the counters of errors are asked for together, and every condition is named in the result or the error.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use uuid::Uuid;
 
 use super::{
-    fence, own,
-    record::{Record as _, field, record},
-    schema, sequences,
+    fence,
+    record::{field, record},
+    schema,
+    sequences::{self, Copied},
     session::Session,
     sets::{self, Followed},
+    sides::{Condition, FollowerSeen, absent, condition, look_at_follower, look_at_slot, ms, require, unharmed},
     subscription::{self, Subscription},
     turn,
 };
 use crate::{
     base::{
-        Code, Error, Lsn, Map, Result, Value, clock,
+        Code, Lsn, Map, Result, Value, clock,
         poll::{self, Patience, Seen},
         span,
     },
@@ -42,15 +49,6 @@ pub struct Stream<'a> {
 }
 
 record! {
-    /// One thing that has to hold.
-    pub struct Condition {
-        /// Its name.
-        pub name: String,
-        /// Whether it holds.
-        pub holds: bool,
-        /// What was seen.
-        pub seen: String,
-    }
     /// What is so right before the window, and must still be so at its end.
     pub struct Baseline {
         /// Oid of the subscription.
@@ -68,8 +66,8 @@ record! {
         pub database: String,
         /// T: everything that was written before the fence lies before it.
         pub target: Lsn,
-        /// Up to where the other server has confirmed.
-        pub confirmed: Lsn,
+        /// Up to where the other server has applied everything, and has it on disk.
+        pub applied: Lsn,
         /// The row that arrived.
         pub sentinel: String,
         /// Transactions from this one on were begun behind the fence; no older one was open any more.
@@ -78,6 +76,10 @@ record! {
         pub xids: Vec<i64>,
         /// Tables that are published and subscribed.
         pub tables: i64,
+        /// Sequences that are equal on both sides now.
+        pub sequences: i64,
+        /// Those of them that were not, and were set.
+        pub set: i64,
         /// How long it took, in milliseconds.
         pub ms: i64,
         /// All that was required.
@@ -97,11 +99,10 @@ record! {
 }
 
 /// Between two looks inside the window: about what a round trip inside one zone takes.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// A follower whose `wal_writer_delay` could not be lowered writes its log to disk after up to 200 ms only, and
-/// confirms no earlier. When it has the row for this long and has not confirmed it, it is helped: see [`help`].
-const HELP_AFTER: Duration = Duration::from_millis(15);
+/// For so long the server itself looks, before it tells what it saw.
+pub(super) const SLICE: Duration = Duration::from_millis(100);
 
 /// How long a row may take before the window. Any stream worth cutting over takes milliseconds.
 const ROUND_TRIP_WITHIN: Duration = Duration::from_secs(5);
@@ -114,7 +115,7 @@ const INCOMPLETE: &str = "it is not proved that the other server has everything"
 /// Whether this stream may be cut over: the lag is small, the worker runs, both sides have the same tables, nothing
 /// went wrong on the way, no transaction would be cut off or left behind, and a row gets through.
 ///
-/// It uses the statements of [`drain`], so that the sessions know them when time matters.
+/// It uses the statements of [`drain`]: both servers then have read and planned them when time matters.
 ///
 /// # Errors
 /// `require_failed` naming every condition that does not hold. `timeout` when the row does not arrive.
@@ -140,10 +141,11 @@ pub async fn ready(stream: Stream<'_>, max_lag_bytes: u64, longest_transaction: 
     require(&conditions, "the stream is not ready to be cut over")?;
 
     let begun = clock::instant();
-    let sentinel = own::sentinel(stream.from, stream.run).await?;
+    let id = Uuid::new_v4().to_string();
+    Seal::write(stream, &id, &mut vec![]).await?;
     let patience = Patience { every: LOOK_EVERY, deadline: ROUND_TRIP_WITHIN };
     poll::until("a row to get through to the other side", patience, async || {
-        let seen = look_at_follower(stream, &sentinel.id).await?;
+        let seen = look_at_follower(stream, follower.oid, &id, SLICE).await?;
         Ok(if seen.row { Seen::Ready(()) } else { Seen::NotYet(seen.text()) })
     })
     .await?;
@@ -154,9 +156,8 @@ pub async fn ready(stream: Stream<'_>, max_lag_bytes: u64, longest_transaction: 
 /// Takes down what must not change from now on, and lets both servers read the statements of the window ahead. To be
 /// called right before the window.
 pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
-    let (follower, seen, catalog) =
-        tokio::try_join!(follower(stream), look_at_follower(stream, NO_ROW), schema::token(stream.from))?;
-    stream.from.prepare(&[FIRST]).await?;
+    let (follower, catalog) = tokio::try_join!(follower(stream), schema::token(stream.from))?;
+    let seen = look_at_follower(stream, follower.oid, NO_ROW, Duration::ZERO).await?;
     turn::prepare(stream).await?;
     fence::prepare(stream.from, stream.to).await?;
     sequences::prepare(stream.from, stream.to).await?;
@@ -165,193 +166,164 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
 
 /// Proves that the other server has everything. To be called behind the fence, when nobody writes any more.
 ///
-/// A row is written, T is where the server stands then, and one more commit follows, since a position right behind the
-/// head of a WAL page is never confirmed on an idle server. Then: the other server has confirmed T, which it does only
-/// for what it has written to disk; the row is there; the tables published are the tables subscribed, all of them
-/// ready; nothing was counted as error or conflict since `baseline`; and no DDL came in. May be repeated: it proves
-/// anew.
+/// A row is written, T is where the server stands then, and its commit follows. Then: the row is there; everything up
+/// to T was applied there and is on disk, as the other server's own origin says; the tables published are the tables
+/// subscribed, all of them ready; nothing was counted as error or conflict since `baseline`; and every sequence stands
+/// where it stood here, as [`sequences::copy`] does it. May be repeated: it proves anew. That no DDL came in is proved
+/// by [`turn::turn`].
+///
+/// The slot's `confirmed_flush_lsn` is not waited for. It says the same later: when the worker has woken, seen that its
+/// log is on disk, and reported (worker.c, `send_feedback`).
 ///
 /// # Errors
 /// `require_failed` at once for what waiting cannot mend, `timeout` for what did not come, naming the conditions.
 pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) -> Result<Drained> {
     let begun = clock::instant();
-    let (first, mut xids) = quiescence(stream, deadline).await?;
-    let second = own::sentinel(stream.from, stream.run).await?;
-    let target = second.lsn;
-    xids.push(second.xid);
-    // With thousands of tables these take a while; the stream drains meanwhile.
-    let followed = Followed { subscription: stream.subscription, publications: &baseline.publications };
-    let (tables, agree) = sets::agree(stream, baseline.oid, &followed).await?;
-    let same = schema::token(stream.from).await? == baseline.catalog;
-    let mut conditions = agree.to_vec();
-    conditions.push(condition("catalog", same, if same { "unchanged" } else { "changed" }.into()));
-    require(&conditions, INCOMPLETE)?;
-
-    let mut helped = clock::instant();
+    let mut xids = vec![];
+    // The other side looks out for the row before it is written.
+    let id = Uuid::new_v4().to_string();
+    let (seal, seen) =
+        tokio::join!(Seal::write(stream, &id, &mut xids), look_at_follower(stream, baseline.oid, &id, SLICE));
+    let (mut seal, mut seen) = (seal?, Some(seen?));
+    if !seal.writers.is_empty() {
+        (seal, seen) = (quiescence(stream, &mut xids, deadline).await?, None);
+    }
+    // What both sides look like is asked while the stream drains. Neither is left half-way when the other one fails,
+    // which would cost a session; the waiting ends by itself then.
+    let is_refused = AtomicBool::new(false);
     let patience = Patience { every: LOOK_EVERY, deadline: deadline.saturating_sub(begun.elapsed()) };
-    let (slot, seen) = poll::until("the other server to have everything", patience, async || {
-        let (slot, seen) = tokio::try_join!(look_at_slot(stream), look_at_follower(stream, &first.id))?;
-        require(&[slot.usable(), unharmed(seen.errors, baseline)], INCOMPLETE)?;
-        if seen.row && slot.confirmed >= target {
-            return Ok(Seen::Ready((slot, seen)));
-        }
-        if seen.row && helped.elapsed() > HELP_AFTER {
-            xids.push(help(stream).await?);
-            helped = clock::instant();
-        }
-        Ok(Seen::NotYet(format!("confirmed {} of {target}, {}", slot.confirmed, seen.text())))
-    })
-    .await?;
+    let (looked, arrived) = tokio::join!(
+        async {
+            let looked = look(stream, baseline).await;
+            is_refused.store(looked.is_err(), Ordering::Relaxed);
+            looked
+        },
+        arrival(stream, baseline, &seal, seen, patience, &is_refused)
+    );
+    let Look { tables, copied, mut conditions } = looked?;
+    let (seen, applied) = arrived?;
     conditions.extend([
-        condition("confirmed", true, format!("{} of {target}", slot.confirmed)),
+        condition("applied", true, format!("{applied} of {}", seal.target)),
         condition("sentinel", true, seen.text()),
-        slot.usable(),
         unharmed(seen.errors, baseline),
     ]);
     Ok(Drained {
         database: stream.from.target().database().to_owned(),
-        target,
-        confirmed: slot.confirmed,
-        sentinel: first.id,
-        since: first.since,
+        target: seal.target,
+        applied,
+        sentinel: seal.id,
+        since: seal.since,
         xids,
         tables,
+        sequences: number(copied.sequences),
+        set: number(copied.set),
         ms: ms(begun.elapsed()),
         conditions,
     })
 }
 
-record! {
-    /// The first row behind the fence.
-    struct First {
-        pub id: String,
-        pub xid: i64,
-        pub since: i64,
-        pub writers: String,
+/// What [`look`] found.
+struct Look {
+    tables: i64,
+    copied: Copied,
+    conditions: Vec<Condition>,
+}
+
+/// Whether both sides have the same tables; and lets the sequences follow.
+async fn look(stream: Stream<'_>, baseline: &Baseline) -> Result<Look> {
+    let followed = Followed { subscription: stream.subscription, publications: &baseline.publications };
+    let (agreed, both) =
+        tokio::join!(sets::agree(stream, baseline.oid, &followed), sequences::look_at_both(stream.from, stream.to));
+    let (tables, agree) = agreed?;
+    let mut conditions = agree.to_vec();
+    if conditions.iter().any(|condition| !condition.holds) {
+        conditions.push(same_catalog(stream, baseline).await?);
+    }
+    require(&conditions, INCOMPLETE)?;
+    Ok(Look { tables, copied: sequences::follow(stream.to, &both?).await?, conditions })
+}
+
+/// Whether no definition has changed on the server that is left since the baseline. It takes as long as all the rest of
+/// [`drain`], and the other server is busy enough when the stream is turned: there it is asked.
+pub(super) async fn same_catalog(stream: Stream<'_>, baseline: &Baseline) -> Result<Condition> {
+    let same = schema::token(stream.from).await? == baseline.catalog;
+    Ok(condition("catalog", same, if same { "unchanged" } else { "changed" }.into()))
+}
+
+/// Waits until the row of the seal is there, and everything up to T with it; `seen` is what was seen of it already.
+async fn arrival(
+    stream: Stream<'_>,
+    baseline: &Baseline,
+    seal: &Seal,
+    mut seen: Option<FollowerSeen>,
+    patience: Patience,
+    is_refused: &AtomicBool,
+) -> Result<(FollowerSeen, Lsn)> {
+    poll::until("the other server to have everything", patience, async || {
+        let now = match seen.take() {
+            Some(seen) => seen,
+            None => look_at_follower(stream, baseline.oid, &seal.id, SLICE).await?,
+        };
+        require(&[unharmed(now.errors, baseline)], INCOMPLETE)?;
+        if let Some(applied) = now.applied
+            && now.row
+            && applied >= seal.target
+        {
+            return Ok(Seen::Ready((now, applied)));
+        }
+        if is_refused.load(Ordering::Relaxed) {
+            return Err(fail!(Code::RequireFailed, "{INCOMPLETE}"));
+        }
+        let slot = look_at_slot(stream).await?;
+        require(&[slot.usable()], INCOMPLETE)?;
+        Ok(Seen::NotYet(format!("confirmed {} of {}, {}", slot.confirmed, seal.target, now.text())))
+    })
+    .await
+}
+
+/// The row behind the fence.
+struct Seal {
+    id: String,
+    /// Transactions from this one on were begun behind the fence.
+    since: i64,
+    /// Who may still commit; nobody if empty.
+    writers: String,
+    /// T.
+    target: Lsn,
+}
+
+impl Seal {
+    /// Writes the row, and adds the transaction that it took.
+    async fn write(stream: Stream<'_>, id: &str, xids: &mut Vec<i64>) -> Result<Self> {
+        let row = stream.from.one(SEAL, &[stream.run.into(), id.into()]).await.map_err(fence::own)?;
+        xids.push(field(&row, "xid")?);
+        Ok(Self {
+            id: id.to_owned(),
+            since: field(&row, "since")?,
+            writers: field(&row, "writers")?,
+            target: field(&row, "target")?,
+        })
     }
 }
 
-/// Writes the first row behind the fence when nobody has a transaction open any more that has written. Roles that the
-/// fence spares may have one; committed behind T it would be noticed only if it was begun behind the fence. Gives the
-/// row and all transactions that it took.
-async fn quiescence(stream: Stream<'_>, deadline: Duration) -> Result<(First, Vec<i64>)> {
-    let mut xids = vec![];
-    let patience = Patience { every: QUIET_EVERY, deadline };
-    let first = poll::until("transactions to end that may still write", patience, async || {
-        let first = First::from_map(&stream.from.one(FIRST, &[stream.run.into()]).await?)?;
-        xids.push(first.xid);
-        Ok(if first.writers.is_empty() { Seen::Ready(first) } else { Seen::NotYet(first.writers) })
-    });
-    let first = first.await?;
-    Ok((first, xids))
-}
+const SEAL: &str = "SELECT xid, since, writers, target FROM pgrun.seal($1::text, $2::uuid)";
 
-/// The snapshot is the statement's and so older than its look at others: a transaction that is not in the future of the
-/// snapshot is over by then, or seen by `writers`. Its commit need not be durable: the next one's makes it so.
-const FIRST: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
-     SELECT gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
-            pg_current_xact_id()::text::bigint, clock_timestamp() FROM set_config('synchronous_commit', 'off', true) \
-     RETURNING id::text AS id, xid, pg_snapshot_xmax(pg_current_snapshot())::text::int8 AS since, \
-               pgrun.writers($1::text) AS writers";
+/// Writes the row again until nobody has a transaction open any more that has written. Roles that the fence spares may
+/// have one; committed behind T it would be noticed only if it was begun behind the fence.
+async fn quiescence(stream: Stream<'_>, xids: &mut Vec<i64>, deadline: Duration) -> Result<Seal> {
+    let patience = Patience { every: QUIET_EVERY, deadline };
+    poll::until("transactions to end that may still write", patience, async || {
+        let seal = Seal::write(stream, &Uuid::new_v4().to_string(), xids).await?;
+        Ok(if seal.writers.is_empty() { Seen::Ready(seal) } else { Seen::NotYet(seal.writers) })
+    })
+    .await
+}
 
 /// Each look at open transactions writes a row.
 const QUIET_EVERY: Duration = Duration::from_millis(20);
 
-/// A durable commit on the follower writes all of its log to disk, and one more row on the other side wakes the worker,
-/// which then confirms what has become durable. Gives the transaction of that row.
-async fn help(stream: Stream<'_>) -> Result<i64> {
-    stream.to.execute("SELECT pg_logical_emit_message(true, 'pgrun', 'flush')", &[]).await?;
-    Ok(own::sentinel(stream.from, stream.run).await?.xid)
-}
-
-/// A slot, and where its server stands.
-pub(super) struct SlotSeen {
-    confirmed: Lsn,
-    insert: Lsn,
-    pub(super) active: bool,
-    wal_status: String,
-}
-
-impl SlotSeen {
-    fn usable(&self) -> Condition {
-        condition("slot", self.wal_status != "lost", format!("wal_status {}", self.wal_status))
-    }
-}
-
-/// Looks at the slot.
-///
-/// # Errors
-/// `require_failed` if there is none.
-pub(super) async fn look_at_slot(stream: Stream<'_>) -> Result<SlotSeen> {
-    const SLOT: &str = "SELECT confirmed_flush_lsn AS confirmed, pg_current_wal_insert_lsn() AS insert, active, \
-         coalesce(wal_status, 'lost') AS wal_status FROM pg_replication_slots \
-         WHERE slot_name = $1::name AND slot_type = 'logical' AND database = current_database()";
-    let rows = stream.from.query(SLOT, &[stream.slot.into()]).await?;
-    let row = rows.first().ok_or_else(|| {
-        let label = stream.from.target().label();
-        fail!(Code::RequireFailed, "there is no logical slot `{}` of this database on {label}", stream.slot)
-    })?;
-    Ok(SlotSeen {
-        confirmed: field::<Option<Lsn>>(row, "confirmed")?.unwrap_or(Lsn(0)),
-        insert: field(row, "insert")?,
-        active: field(row, "active")?,
-        wal_status: field(row, "wal_status")?,
-    })
-}
-
-/// The side that follows.
-struct FollowerSeen {
-    row: bool,
-    workers: i64,
-    errors: Option<i64>,
-}
-
-impl FollowerSeen {
-    fn text(&self) -> String {
-        let row = if self.row { "the row is there" } else { "the row is not there" };
-        format!("{row}, {} at work", crate::base::prose::count(usize::try_from(self.workers).unwrap_or(0), "worker"))
-    }
-}
-
-/// Looks whether a row has arrived, and at workers and counters.
-async fn look_at_follower(stream: Stream<'_>, row: &str) -> Result<FollowerSeen> {
-    let sql = format!(
-        "SELECT EXISTS (SELECT FROM pgrun.sentinel WHERE id = $1::uuid) AS row, \
-           (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, {} AS errors \
-         FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
-         WHERE s.subname = $2::name",
-        errors_of("s.oid", stream.to.major().await?)
-    );
-    let rows = stream.to.query(&sql, &[row.into(), stream.subscription.into()]).await?;
-    let row = rows.first().ok_or_else(|| absent(stream))?;
-    Ok(FollowerSeen { row: field(row, "row")?, workers: field(row, "workers")?, errors: field(row, "errors")? })
-}
-
-/// The sum of a subscription's counters: 15 brought those of errors, 18 those of conflicts.
-pub(super) fn errors_of(oid: &str, major: i64) -> String {
-    if major < 15 {
-        return "NULL::int8".into();
-    }
-    format!(
-        "(SELECT sum(v.value::int8)::int8 FROM pg_stat_subscription_stats t, jsonb_each_text(to_jsonb(t)) v \
-          WHERE t.subid = {oid} AND (v.key LIKE '%\\_error\\_count' OR v.key LIKE 'confl\\_%'))"
-    )
-}
-
-/// Whether nothing was counted since the baseline.
-pub(super) fn unharmed(errors: Option<i64>, baseline: &Baseline) -> Condition {
-    let number = |errors: Option<i64>| errors.map_or_else(|| "not counted".to_owned(), |n| n.to_string());
-    let seen = format!("{}, before {}", number(errors), number(baseline.errors));
-    condition("errors", errors == baseline.errors, seen)
-}
-
 async fn follower(stream: Stream<'_>) -> Result<Subscription> {
     subscription::state(stream.to, stream.subscription).await?.ok_or_else(|| absent(stream))
-}
-
-fn absent(stream: Stream<'_>) -> Error {
-    let label = stream.to.target().label();
-    fail!(Code::RequireFailed, "there is no subscription `{}` on {label}", stream.subscription)
 }
 
 /// Transactions that the fence would cut off, or that would outlive it.
@@ -370,21 +342,6 @@ async fn quiet(from: &Session, longest: Duration) -> Result<[Condition; 2]> {
     Ok([none("long_transactions", "long")?, none("prepared_transactions", "prepared")?])
 }
 
-pub(super) fn condition(name: &str, holds: bool, seen: String) -> Condition {
-    Condition { name: name.into(), holds, seen }
-}
-
-/// Fails with all conditions that do not hold.
-pub(super) fn require(conditions: &[Condition], what: &str) -> Result<()> {
-    let failing: Vec<&Condition> = conditions.iter().filter(|condition| !condition.holds).collect();
-    if failing.is_empty() {
-        return Ok(());
-    }
-    let words: Vec<String> = failing.iter().map(|c| format!("{}: {}", c.name, c.seen)).collect();
-    let error = fail!(Code::RequireFailed, "{what}: {}", words.join("; "));
-    Err(failing.iter().fold(error, |error, c| error.detail(c.name.clone(), c.seen.clone())))
-}
-
-pub(super) fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -195,7 +195,8 @@ fn decide_sql() -> String {
 /// Lets both servers read the statements of [`close`], [`decide`] and [`open`] ahead.
 pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
     from.prepare(&[&close_sql(), EXPEL, &decide_sql()]).await?;
-    to.prepare(&[ADMIT]).await
+    // Nobody is let in; what it asks is planned by now.
+    to.one(ADMIT, &[Value::List(vec![])]).await.map_err(own).map(|_| ())
 }
 
 async fn call_close(

@@ -161,7 +161,7 @@ BEGIN
         IF EXISTS (SELECT FROM pg_roles r WHERE r.oid = ANY (of_roles) AND r.rolcanlogin) THEN
             RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = 'the server was opened again while its sessions were ended';
         END IF;
-        PERFORM pg_sleep(0.001);
+        PERFORM pg_sleep(0.003);
     END LOOP;
     ended := cardinality(told);
     prepared := ARRAY(SELECT format('%s in %s', p.gid, p.database) FROM pg_prepared_xacts p ORDER BY p.gid);
@@ -318,5 +318,3 @@ BEGIN
     opened := ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE r.rolname = ANY (who) AND r.rolcanlogin ORDER BY r.rolname);
     missing := ARRAY(SELECT w FROM unnest(who) w WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = w) ORDER BY w);
 END $$;
-
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgrun FROM PUBLIC;

@@ -32,6 +32,7 @@ pub mod session;
 pub mod sessions;
 pub mod sets;
 pub mod settings;
+mod sides;
 pub mod slot;
 mod sql;
 mod state;
@@ -39,6 +40,7 @@ pub mod subscription;
 pub mod target;
 pub mod tls;
 pub mod turn;
+pub mod verifier;
 pub mod verify;
 pub mod watch;
 

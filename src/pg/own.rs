@@ -2,7 +2,7 @@
 //! what was written on one server has arrived on the other.
 //!
 //! It is made on BLUE before the snapshot is taken: a published table that comes later is missing on GREEN and stops
-//! the apply worker. The SQL stands in `own.sql`, `watch.sql` and `fence.sql`.
+//! the apply worker. Its SQL: own.sql, watch.sql, fence.sql, stream.sql.
 
 use super::{
     record::{Record as _, record},
@@ -16,6 +16,7 @@ use crate::{
 const TABLES_SQL: &str = include_str!("own.sql");
 const WATCH_SQL: &str = include_str!("watch.sql");
 const FENCE_SQL: &str = include_str!("fence.sql");
+const STREAM_SQL: &str = include_str!("stream.sql");
 
 /// The comment of the schema begins with this; the number that follows is raised when tables change their shape.
 const SEAL: &str = "pgrun, format ";
@@ -68,7 +69,7 @@ pub async fn install(session: &Session) -> Result<()> {
             session.target().label()
         )
         .hint("use the newer pgrun that made it")),
-        _ => session.batch(&format!("{TABLES_SQL}\n{WATCH_SQL}\n{FENCE_SQL}")).await,
+        _ => session.batch(&format!("{TABLES_SQL}\n{WATCH_SQL}\n{FENCE_SQL}\n{STREAM_SQL}")).await,
     }
 }
 
@@ -88,8 +89,8 @@ pub async fn remove(session: &Session) -> Result<()> {
     // By name and without CASCADE: a view that somebody made over these tables is somebody's.
     const THINGS: &str = "SELECT format('DROP TABLE pgrun.%I', relname) AS drop, 2 AS turn FROM pg_class \
          WHERE relnamespace = 'pgrun'::regnamespace AND relkind = 'r' \
-         UNION ALL SELECT format('DROP FUNCTION pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 1 \
-         FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype <> 'trigger'::regtype \
+         UNION ALL SELECT format('DROP ROUTINE pgrun.%I(%s)', proname, pg_get_function_identity_arguments(oid)), 1 \
+         FROM pg_proc WHERE pronamespace = 'pgrun'::regnamespace AND prorettype IS DISTINCT FROM 'trigger'::regtype \
          UNION ALL SELECT format('DROP EVENT TRIGGER %I', evtname), 0 FROM pg_event_trigger e \
          JOIN pg_proc p ON p.oid = e.evtfoid WHERE p.pronamespace = 'pgrun'::regnamespace \
          UNION ALL SELECT 'DROP FUNCTION pgrun.stays_here()', 3 ORDER BY turn";

@@ -128,11 +128,3 @@ BEGIN
     INSERT INTO pgrun.marker (id, run, kind, target, lsn, redo, at)
     VALUES (mark_id, for_run, of_kind, pgrun.target(), mark_lsn, mark_redo, clock_timestamp());
 END $$;
-
--- The way is told by the position of an origin: set it, and say where it is then.
-CREATE OR REPLACE FUNCTION pgrun.set_origin(origin text, wanted pg_lsn) RETURNS pg_lsn
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pg_replication_origin_advance(origin, wanted);
-    RETURN pg_replication_origin_progress(origin, false);
-END $$;

@@ -4,30 +4,33 @@
 use super::{
     roles::{self, NewRole},
     session::Session,
+    verifier,
 };
-use crate::base::{Result, Secret, ident::ident};
+use crate::base::{
+    Result, Secret,
+    ident::{ident, literal},
+};
 
-/// Makes the role with this password, or gives it to one that an earlier attempt has left; in the database of pgrun's
-/// own schema.
+/// Makes the role with this password, which was drawn at random, or gives it to one that an earlier attempt has left;
+/// in the database of pgrun's own schema.
 ///
 /// # Errors
 /// `pg_sql` where the role may not be made, or the schema is not there.
 pub async fn make(session: &Session, role: &str, password: &Secret, can_login: bool) -> Result<()> {
     let there = session.exists("SELECT FROM pg_roles WHERE rolname = $1", &[role.into()]).await?;
     if there {
-        roles::set_password(session, role, password).await?;
         roles::set_login(session, &[role.to_owned()], can_login).await?;
     } else {
         let new = NewRole {
             name: role.to_owned(),
-            password: Some(password.clone()),
             login: can_login,
             connection_limit: Some(CONNECTIONS),
             ..NewRole::default()
         };
         roles::create(session, &new).await?;
     }
-    let role = ident(role)?;
+    let (role, verifier) = (ident(role)?, verifier::of_one_round(password));
+    session.batch(&format!("ALTER ROLE {role} PASSWORD {}", literal(verifier.expose())?)).await?;
     session
         .batch(&format!("GRANT USAGE ON SCHEMA pgrun TO {role}; GRANT SELECT, INSERT ON pgrun.probe TO {role}"))
         .await

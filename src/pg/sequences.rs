@@ -140,28 +140,63 @@ fn require_sight(closed: &[String]) -> Result<()> {
         .hint("grant pg_read_all_data to pgrun's role, or SELECT on the sequences and USAGE on their schemas"))
 }
 
-const LOOK: &str = "SELECT coalesce(array_agg(c.oid), '{}') AS oids, \
-     coalesce(array_agg(n.nspname::text), '{}') AS schemas, coalesce(array_agg(c.relname::text), '{}') AS names, \
-     coalesce(array_agg(n.nspname || '.' || c.relname) FILTER (WHERE NOT (has_sequence_privilege(c.oid, 'SELECT') \
-     AND has_schema_privilege(n.oid, 'USAGE'))), '{}') AS closed \
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relkind = 'S' AND c.relpersistence <> 't'";
-const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
-     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
+/// One page of sequences with their states: up to [`CHUNK`] of them behind an oid. From 18 on there is a function that
+/// gives both parts of a state.
+macro_rules! page {
+    ($last:literal, $called:literal, $data:literal) => {
+        concat!(
+            "SELECT coalesce(array_agg(s.oid), '{}') AS oids, coalesce(array_agg(s.schema), '{}') AS schemas, \
+             coalesce(array_agg(s.name), '{}') AS names, coalesce(array_agg(",
+            $last,
+            "), '{}') AS last, coalesce(array_agg(",
+            $called,
+            "), '{}') AS called, \
+             coalesce(array_agg(s.schema || '.' || s.name) FILTER (WHERE NOT s.readable), '{}') AS closed \
+             FROM (SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, \
+                     has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS readable \
+                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND c.oid > $1::oid \
+                   ORDER BY c.oid LIMIT $2::int8) s",
+            $data
+        )
+    };
+}
+const PAGE_18: &str = page!("d.last_value", "d.is_called", " LEFT JOIN LATERAL pg_get_sequence_data(s.oid) d ON true");
+const PAGE: &str = page!("pg_sequence_last_value(s.oid)", "true", "");
+
+/// Before 18 the function that gives a value gives none for a sequence that has not handed one out.
 const VALUES: &str = "SELECT array_agg(pg_sequence_last_value(u.o) ORDER BY u.i) \
      FROM unnest($1::oid[]) WITH ORDINALITY u(o, i)";
+const DATA: &str = "SELECT array_agg(d.last_value ORDER BY u.i) AS last, array_agg(d.is_called ORDER BY u.i) AS called \
+     FROM unnest($1::oid[]) WITH ORDINALITY u(o, i), pg_get_sequence_data(u.o) d";
 
-/// The state of every sequence, each with its oid, in no order. The definitions stay on the server, and names come as
-/// arrays: of ten thousand sequences this takes a part of what [`read`] takes.
+/// The statement that reads a page on a server of this version.
+fn page(major: i64) -> &'static str {
+    if major >= 18 { PAGE_18 } else { PAGE }
+}
+
+/// The state of every sequence, each with its oid, in the order of the oids. The definitions stay on the server, and
+/// names come as arrays: of ten thousand sequences this takes a part of what [`read`] takes.
 async fn look(session: &Session) -> Result<Vec<(i64, State)>> {
-    let row = session.one(LOOK, &[]).await?;
-    require_sight(&field::<Vec<String>>(&row, "closed")?)?;
-    let (oids, schemas, names): (Vec<i64>, Vec<String>, Vec<String>) =
-        (field(&row, "oids")?, field(&row, "schemas")?, field(&row, "names")?);
-    let states = states(session, &oids).await?;
-    let names = schemas.into_iter().zip(names).zip(states);
-    let state = |((schema, name), (last_value, is_called))| State { schema, name, last_value, is_called };
-    Ok(oids.into_iter().zip(names.map(state)).collect())
+    let sql = page(session.major().await?);
+    let mut found: Vec<(i64, State)> = vec![];
+    loop {
+        let behind = found.last().map_or(0, |(oid, _)| *oid);
+        let row = session.one(sql, &[behind.into(), i64::try_from(CHUNK).unwrap_or(i64::MAX).into()]).await?;
+        require_sight(&field::<Vec<String>>(&row, "closed")?)?;
+        let (oids, schemas, names): (Vec<i64>, Vec<String>, Vec<String>) =
+            (field(&row, "oids")?, field(&row, "schemas")?, field(&row, "names")?);
+        let is_last = oids.len() < CHUNK;
+        let (last, called): (Vec<Option<i64>>, Vec<Option<bool>>) = (field(&row, "last")?, field(&row, "called")?);
+        let states =
+            complete(session, &oids, last.into_iter().zip(called).map(|(last, called)| last.zip(called))).await?;
+        let names = schemas.into_iter().zip(names).zip(states);
+        let state = |((schema, name), (last_value, is_called))| State { schema, name, last_value, is_called };
+        found.extend(oids.into_iter().zip(names.map(state)));
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 /// The state of each sequence, in the order of `oids`.
@@ -169,27 +204,32 @@ async fn states(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
     let by_data = session.major().await? >= 18;
     let mut states = Vec::with_capacity(oids.len());
     for chunk in oids.chunks(CHUNK) {
-        states.extend(if by_data { data(session, chunk).await? } else { values(session, chunk).await? });
+        let values = [chunk.to_vec().into()];
+        if by_data {
+            let row = session.one(DATA, &values).await?;
+            let (last, called): (Vec<i64>, Vec<bool>) = (field(&row, "last")?, field(&row, "called")?);
+            states.extend(last.into_iter().zip(called));
+        } else {
+            let last: Vec<Option<i64>> = session.scalar(VALUES, &values).await?;
+            states.extend(complete(session, chunk, last.into_iter().map(|last| Some((last?, true)))).await?);
+        }
     }
     Ok(states)
 }
 
-/// From 18 on there is a function that gives both.
-async fn data(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
-    let row = session.one(DATA, &[oids.to_vec().into()]).await?;
-    let (last, called): (Vec<i64>, Vec<bool>) = (field(&row, "last")?, field(&row, "called")?);
-    Ok(last.into_iter().zip(called).collect())
-}
-
-/// Before 18: `pg_sequence_last_value` is NULL exactly for what has not been handed out. Those are looked at one by
-/// one, by the server: as texts sent from here they would cost a round trip or, in a `UNION ALL`, planning time that
-/// grows with the square (measured on 15: 1,000 take 290 ms).
-async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
+/// The states with those that are missing. Before 18 `pg_sequence_last_value` is NULL exactly for what has not been
+/// handed out. Those are looked at one by one, by the server: as texts sent from here they would cost a round trip or,
+/// in a `UNION ALL`, planning time that grows with the square (measured on 15: 1,000 take 290 ms).
+async fn complete(
+    session: &Session,
+    oids: &[i64],
+    known: impl Iterator<Item = Option<(i64, bool)>>,
+) -> Result<Vec<(i64, bool)>> {
     const ANSWER: &str = "SELECT current_setting('pgrun.values')::int8[] AS values, \
          current_setting('pgrun.called')::bool[] AS called";
-    let last: Vec<Option<i64>> = session.scalar(VALUES, &[oids.to_vec().into()]).await?;
+    let known: Vec<Option<(i64, bool)>> = known.collect();
     let unused: Vec<String> =
-        oids.iter().zip(&last).filter(|(_, last)| last.is_none()).map(|(oid, _)| oid.to_string()).collect();
+        oids.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(oid, _)| oid.to_string()).collect();
     let mut looked = Vec::new();
     if !unused.is_empty() {
         // A DO block gives no rows; settings of this session carry its answer.
@@ -208,7 +248,7 @@ async fn values(session: &Session, oids: &[i64]) -> Result<Vec<(i64, bool)>> {
         looked.extend(values.into_iter().zip(called));
     }
     let mut looked = looked.into_iter();
-    last.into_iter().map(|last| last.map(|last| (last, true)).or_else(|| looked.next()).ok_or_else(vanished)).collect()
+    known.into_iter().map(|known| known.or_else(|| looked.next()).ok_or_else(vanished)).collect()
 }
 
 fn vanished() -> crate::base::Error {
@@ -268,10 +308,9 @@ fn require_there(session: &Session, missing: &[String]) -> Result<()> {
 /// Lets both servers read the statements of [`copy`] ahead.
 pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
     for side in [from, to] {
-        let states = if side.major().await? >= 18 { DATA } else { VALUES };
-        side.prepare(&[LOOK, states]).await?;
+        side.prepare(&[page(side.major().await?)]).await?;
     }
-    to.prepare(&[SET]).await
+    to.prepare(&[SET, if to.major().await? >= 18 { DATA } else { VALUES }]).await
 }
 
 /// Lets every sequence of `to` stand where that of `from` stands. Both sides are looked at, at the same time, and what
@@ -280,7 +319,23 @@ pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
 /// # Errors
 /// As [`read`] and [`apply`]; `require_failed` when a sequence is on one side only, or differs after it was set.
 pub async fn copy(from: &Session, to: &Session) -> Result<Copied> {
+    follow(to, &look_at_both(from, to).await?).await
+}
+
+/// The sequences of two sides, as they were at one moment.
+pub(super) struct Both {
+    there: Vec<(i64, State)>,
+    here: Vec<(i64, State)>,
+}
+
+/// The first half of [`copy`].
+pub(super) async fn look_at_both(from: &Session, to: &Session) -> Result<Both> {
     let (there, here) = tokio::try_join!(look(from), look(to))?;
+    Ok(Both { there, here })
+}
+
+/// The second half of [`copy`]: the side that was left is not asked any more.
+pub(super) async fn follow(to: &Session, Both { there, here }: &Both) -> Result<Copied> {
     let known: BTreeMap<(&str, &str), (i64, &State)> =
         here.iter().map(|(oid, state)| (state.key(), (*oid, state))).collect();
     let names: BTreeSet<(&str, &str)> = there.iter().map(|(_, state)| state.key()).collect();

@@ -40,7 +40,8 @@ impl Session {
     pub fn new(target: Target, settings: Settings) -> Self {
         let state = State { settings, link: None, was_open: false, transaction: Transaction::None, parting: None };
         let label = target.label();
-        Self(Arc::new(Inner { target, label, notices: Notices::default(), state: AsyncMutex::new(state) }))
+        let (notices, shapes) = (Notices::default(), Mutex::default());
+        Self(Arc::new(Inner { target, label, notices, shapes, state: AsyncMutex::new(state) }))
     }
 
     /// Where it connects to.
@@ -112,7 +113,7 @@ impl Session {
     /// they take one round trip instead of two.
     pub(super) async fn prepare(&self, statements: &[&str]) -> Result<()> {
         for sql in statements {
-            let wraps = sql::single(sql)?.wraps;
+            let wraps = self.0.shape(sql)?.wraps;
             // Reading a statement changes nothing, whatever the statement does.
             self.run(sql, Shape { reads: true, wraps: false }, Request::Prepare { wraps }).await?;
         }
@@ -121,7 +122,7 @@ impl Session {
 
     /// Runs one statement and gives the number of rows it touched.
     pub async fn execute(&self, sql: &str, values: &[Value]) -> Result<u64> {
-        let shape = sql::single(sql)?;
+        let shape = self.0.shape(sql)?;
         Ok(self.run(sql, shape, Request::Count { values }).await?.number())
     }
 
@@ -254,7 +255,7 @@ impl Session {
     }
 
     async fn rows(&self, sql: &str, values: &[Value], limit: usize) -> Result<Vec<Map>> {
-        let shape = sql::single(sql)?;
+        let shape = self.0.shape(sql)?;
         match self.run(sql, shape, Request::Rows { wraps: shape.wraps, values, limit }).await? {
             Reply::Rows(rows) => Ok(rows),
             Reply::Count(_) => Err(fail!(Code::Internal, "a statement was counted instead of read")),

@@ -2,10 +2,11 @@
 //! since thousands of names take longer to send than to compare.
 
 use super::{
-    drain::{Condition, Stream, condition, require},
+    drain::Stream,
     publication,
     record::{Record as _, record},
     session::Session,
+    sides::{Condition, condition, require},
     subscription,
 };
 use crate::{

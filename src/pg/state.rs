@@ -1,6 +1,10 @@
 //! What a session knows of its connection and its transaction, and what each failure makes of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
@@ -8,7 +12,7 @@ use super::{
     failure,
     link::{Failure, Link, Notices, Reply, Request},
     settings::Settings,
-    sql::Shape,
+    sql::{self, Shape},
     target::Target,
 };
 use crate::{
@@ -31,6 +35,7 @@ pub(super) struct Inner {
     pub(super) target: Target,
     pub(super) label: String,
     pub(super) notices: Notices,
+    pub(super) shapes: Mutex<HashMap<String, Shape>>,
     pub(super) state: AsyncMutex<State>,
 }
 
@@ -192,7 +197,28 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Texts whose shape is remembered.
+const SHAPES_KEPT: usize = 200;
+
 impl Inner {
+    /// What a statement may do, as far as its words tell. Reading a long one takes a millisecond, which a window would
+    /// pay for each time.
+    ///
+    /// # Errors
+    /// As [`sql::single`].
+    pub(super) fn shape(&self, sql: &str) -> Result<Shape> {
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shape) = shapes.get(sql) {
+            return Ok(*shape);
+        }
+        let shape = sql::single(sql)?;
+        if shapes.len() >= SHAPES_KEPT {
+            shapes.clear();
+        }
+        shapes.insert(sql.to_owned(), shape);
+        Ok(shape)
+    }
+
     /// Sends one statement and sorts out what its failure means.
     pub(super) async fn send(&self, state: &mut State, sql: &str, shape: Shape, request: Request<'_>) -> Result<Reply> {
         let mut repeated = false;

@@ -5,22 +5,21 @@
 //! is left for the window is one position. It is set on the subscription's origin; a slot that is advanced falls back
 //! when its server crashes, and then changes come home a second time (facts: attack 7).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    drain::{self, Baseline, Drained, LOOK_EVERY, Stream},
-    facts::INSERT_LSN,
+    drain::{self, Baseline, Drained, LOOK_EVERY, SLICE, Stream},
     fence, origin, own,
     record::{field, record},
     session::Session,
-    slot, subscription,
+    sides, slot, subscription,
 };
 use crate::{
     base::{
         Code, Error, Lsn, Result, Value, clock,
         ident::ident,
         poll::{self, Patience, Seen},
-        prose::ticked_list,
+        prose::{count, ticked_list},
     },
     fail,
 };
@@ -55,10 +54,6 @@ record! {
     }
 }
 
-/// Before 16 nothing wakes an apply worker for DISABLE but a change that arrives (facts: attack 21). It is sent one at
-/// once, and again each time this many looks have passed.
-const LOOKS_PER_WAKE: u32 = 100;
-
 /// So often the stream is drained anew when somebody writes behind the fence; then the fence is worth nothing.
 const TRIES: i64 = 3;
 
@@ -67,17 +62,19 @@ const CHANGES_PEEKED: i64 = 10_000;
 
 /// Turns replication round, behind the fence and after [`drain::drain`] of all databases, whose proofs are `drained`.
 ///
-/// The forward subscription is disabled, and waited for until its slot is free and the processes of its workers are
-/// gone: DISABLE alone returns while they still commit. Then it is proved that nobody but pgrun wrote to the old
-/// server since T, by the count of transactions, and only if that is unclear by decoding what the slot still holds.
-/// Then R is where the new server stands. It is durable there, and set on the origin of `reverse`, the disabled
-/// subscription on the old server. Nothing comes back twice, and nothing is missed.
+/// The forward subscription is disabled, and waited for until the processes of its workers are gone and its slot is
+/// free: DISABLE alone returns while they still commit. (Before 16 nothing wakes a worker for DISABLE but a change that
+/// arrives afterwards, facts: attack 21; so it is sent some.) Meanwhile it is proved that no definition has changed
+/// here since `baseline`. Then it is proved that nobody but pgrun wrote to the old server since T, by the count of
+/// transactions, and only if that is unclear by decoding what the slot still holds. Then R is where the new server
+/// stands. It is durable there, and set on the origin of `reverse`, the disabled subscription on the old server.
+/// Nothing comes back twice, and nothing is missed.
 ///
 /// May be repeated until the way back is enabled or the decision has fallen.
 ///
-/// # Errors
-/// `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when errors
-/// were counted since `baseline`, or somebody keeps writing. `timeout` when worker or slot do not come to rest.
+/// # Errors `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when
+/// errors were counted since `baseline`, a definition has changed, or somebody keeps writing. `timeout` when worker or
+/// slot do not come to rest.
 pub async fn turn(
     stream: Stream<'_>,
     reverse: &str,
@@ -87,16 +84,22 @@ pub async fn turn(
 ) -> Result<Turned> {
     let begun = clock::instant();
     let left = || deadline.saturating_sub(begun.elapsed());
-    let (way_back, mut workers) = tokio::try_join!(way_back(stream, reverse), workers(stream, baseline, &[]))?;
     let mut proof = own_proof(stream, drained)?.clone();
     let mut xids: Vec<i64> = drained.iter().flat_map(|drained| drained.xids.iter().copied()).collect();
+    // To end the reading does no harm where the way back turns out to run already: then it has ended before.
+    let (looked, rest) = tokio::join!(
+        async { Ok((way_back(stream, reverse).await?, drain::same_catalog(stream, baseline).await?)) },
+        come_to_rest(stream, baseline, &mut xids, left())
+    );
+    let (way_back, catalog) = looked?;
+    sides::require(&[catalog], "the two servers differ")?;
+    let mut rest = rest?;
     let mut drained_again = 0;
-    let position = loop {
-        xids.extend(stop(stream, baseline, &mut workers, left()).await?);
-        let (strangers, position) =
-            tokio::try_join!(strangers(stream, baseline, &proof, &xids, left()), stream.to.insert_lsn())?;
+    loop {
+        let next = released(stream, way_back.oid, reverse, &rest, left()).await?;
+        let strangers = strangers(stream, baseline, &proof, &xids, next, left()).await?;
         if strangers.is_empty() {
-            break position;
+            break;
         }
         if drained_again == TRIES {
             return Err(fail!(
@@ -110,18 +113,11 @@ pub async fn turn(
         subscription::enable(stream.to, stream.subscription).await?;
         proof = drain::drain(stream, baseline, left()).await?;
         xids.extend(&proof.xids);
-        workers = self::workers(stream, baseline, &[]).await?;
-    };
-    // The commit of a row behind R makes all before it durable, DISABLE too. Otherwise a crash could take the log back
-    // behind R, and what is written there later would never come back.
-    let values = [way_back.oid.into(), position.into()];
-    let (row, read_back) =
-        tokio::try_join!(own::sentinel(stream.to, stream.run), stream.from.scalar::<Lsn>(SET_ORIGIN, &values))?;
-    if read_back != position {
-        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {read_back}, wanted {position}"));
+        rest = come_to_rest(stream, baseline, &mut xids, left()).await?;
     }
     let database = stream.from.target().database().to_owned();
-    Ok(Turned { database, position, sentinel: row.id, drained_again, ms: drain::ms(begun.elapsed()) })
+    let Rest { position, sentinel } = rest;
+    Ok(Turned { database, position, sentinel, drained_again, ms: sides::ms(begun.elapsed()) })
 }
 
 /// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it
@@ -143,9 +139,6 @@ fn left_already(run: &str) -> Error {
     fail!(Code::Refused, "the run `{run}` has left this server: its applications write to the other one")
         .hint("go on: enable the way back")
 }
-
-/// The name of a subscription's origin is `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
-const SET_ORIGIN: &str = "SELECT pgrun.set_origin('pg_' || $1::oid, $2::pg_lsn)";
 
 /// Lets the way back run, from R. Enabled already, it is left alone.
 ///
@@ -182,7 +175,7 @@ pub async fn flows(writer: &Session, follower: &Session, run: &str, deadline: Du
         Ok(if seen { Seen::Ready(()) } else { Seen::NotYet("it is not there".into()) })
     })
     .await?;
-    Ok(Flow { sentinel: row.id, ms: drain::ms(begun.elapsed()) })
+    Ok(Flow { sentinel: row.id, ms: sides::ms(begun.elapsed()) })
 }
 
 /// Removes the stream that led to the new server: first the subscription, parted from its slot, then the slot. What is
@@ -208,8 +201,10 @@ const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
 
 /// Lets both servers read the statements of [`turn`] ahead.
 pub(super) async fn prepare(stream: Stream<'_>) -> Result<()> {
-    stream.from.prepare(&[WAY_BACK, ENDED, SET_ORIGIN]).await?;
-    stream.to.prepare(&[INSERT_LSN, own::SENTINEL, &workers_sql(stream.to.major().await?)]).await
+    stream.from.prepare(&[WAY_BACK, RELEASED]).await?;
+    stream.to.prepare(&[STOP]).await?;
+    // What the procedure asks most is planned by now.
+    stream.to.query("SELECT pgrun.alive(NULL, '{}')", &[]).await.map_err(fence::own).map(|_| ())
 }
 
 /// The subscription that will lead back, at rest.
@@ -237,59 +232,77 @@ fn own_proof<'a>(stream: Stream<'_>, drained: &'a [Drained]) -> Result<&'a Drain
     })
 }
 
-/// The processes of a subscription's workers, and the counters.
-struct Workers {
-    /// Those that were ever seen and still live.
-    alive: Vec<i64>,
-    errors: Option<i64>,
+/// A subscription that reads no more.
+struct Rest {
+    /// Where its server stood when the workers were gone. It is on disk.
+    position: Lsn,
+    /// The row behind it.
+    sentinel: String,
 }
 
-/// Looks at the workers. A worker leaves `pg_stat_subscription` before it has reported its last numbers; so those that
-/// were `seen` there before count until their process is gone.
-async fn workers(stream: Stream<'_>, baseline: &Baseline, seen: &[i64]) -> Result<Workers> {
-    let sql = workers_sql(stream.to.major().await?);
-    let row = stream.to.one(&sql, &[baseline.oid.into(), seen.to_vec().into()]).await?;
-    Ok(Workers { alive: field(&row, "alive")?, errors: field(&row, "errors")? })
-}
+const STOP: &str = "CALL pgrun.stop($1::text, $2::oid, $3::int8, $4::int4[], NULL::int8, NULL::pg_lsn, NULL::text)";
 
-fn workers_sql(major: i64) -> String {
-    format!(
-        "SELECT ARRAY(SELECT w.pid FROM pg_stat_subscription w WHERE w.subid = $1::oid AND w.pid IS NOT NULL \
-           UNION SELECT a.pid FROM pg_stat_activity a \
-           WHERE a.pid = ANY ($2::int4[]) AND a.backend_type LIKE 'logical replication%') AS alive, {} AS errors",
-        drain::errors_of("$1::oid", major)
-    )
-}
-
-/// Disables the forward subscription and waits until nothing of it is left. Gives the transactions that took on the
+/// Disables the forward subscription and waits until nothing of it is left. Adds the transactions that it took on the
 /// server that is left.
-async fn stop(stream: Stream<'_>, baseline: &Baseline, seen: &mut Workers, deadline: Duration) -> Result<Vec<i64>> {
-    // It need not wait for the disk: a row behind R does.
-    let name = ident(stream.subscription)?;
-    stream.to.batch(&format!("SET LOCAL synchronous_commit = off; ALTER SUBSCRIPTION {name} DISABLE")).await?;
+async fn come_to_rest(
+    stream: Stream<'_>,
+    baseline: &Baseline,
+    xids: &mut Vec<i64>,
+    deadline: Duration,
+) -> Result<Rest> {
     let sleeps = stream.to.major().await? < 16;
-    let (mut looks, mut xids) = (0, vec![]);
+    let mut alive: Option<Vec<i64>> = None;
     let patience = Patience { every: LOOK_EVERY, deadline };
-    poll::until("the forward subscription to come to rest", patience, async || {
-        if sleeps && looks % LOOKS_PER_WAKE == 0 {
-            xids.push(own::sentinel(stream.from, stream.run).await?.xid);
+    let (position, sentinel, errors) = poll::until("the forward subscription to come to rest", patience, async || {
+        let mut within = SLICE;
+        if sleeps {
+            match alive {
+                // A change that arrives before DISABLE is committed wakes nobody.
+                None => within = Duration::ZERO,
+                Some(_) => xids.push(own::sentinel(stream.from, stream.run).await?.xid),
+            }
         }
-        looks += 1;
-        let (slot, workers) = tokio::try_join!(drain::look_at_slot(stream), workers(stream, baseline, &seen.alive))?;
-        *seen = workers;
-        if seen.alive.is_empty() && !slot.active {
-            return Ok(Seen::Ready(()));
+        let before = alive.take().unwrap_or_default();
+        let values = [stream.run.into(), baseline.oid.into(), Value::Int(sides::ms(within)), before.into()];
+        let row = stream.to.one(STOP, &values).await.map_err(fence::own)?;
+        let left: Vec<i64> = field(&row, "alive")?;
+        if let Some(position) = field::<Option<Lsn>>(&row, "at_rest")? {
+            return Ok(Seen::Ready((position, field(&row, "id")?, field(&row, "errors")?)));
         }
-        Ok(Seen::NotYet(format!("{} workers alive, slot read {}", seen.alive.len(), slot.active)))
+        let seen = format!("{} alive", count(left.len(), "worker"));
+        alive = Some(left);
+        Ok(Seen::NotYet(seen))
     })
     .await?;
     // Only now have the workers told all that they counted.
-    drain::require(&[drain::unharmed(seen.errors, baseline)], "not everything was applied")?;
-    Ok(xids)
+    sides::require(&[sides::unharmed(errors, baseline)], "not everything was applied")?;
+    Ok(Rest { position, sentinel })
 }
 
-/// Up to here every transaction has ended, but those that are open.
-const ENDED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+/// The name of a subscription's origin is `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
+const RELEASED: &str =
+    "SELECT active, next, origin FROM pgrun.released($1::name, 'pg_' || $2::oid, $3::pg_lsn, $4::int8)";
+
+/// Waits until nobody reads from the forward slot, and sets the origin of the way back, the subscription with this oid.
+/// Gives the transaction before which everything had begun that the reader was given.
+async fn released(stream: Stream<'_>, oid: i64, reverse: &str, rest: &Rest, deadline: Duration) -> Result<i64> {
+    let values = [stream.slot.into(), oid.into(), rest.position.into(), Value::Int(sides::ms(SLICE))];
+    let patience = Patience { every: LOOK_EVERY, deadline };
+    let (next, origin) = poll::until("the forward slot to be free", patience, async || {
+        let row = stream.from.one(RELEASED, &values).await.map_err(fence::own)?;
+        match field::<Option<bool>>(&row, "active")? {
+            None => Err(sides::no_slot(stream)),
+            Some(true) => Ok(Seen::NotYet("it is read from".into())),
+            Some(false) => Ok(Seen::Ready((field(&row, "next")?, field::<Option<Lsn>>(&row, "origin")?))),
+        }
+    })
+    .await?;
+    if origin != Some(rest.position) {
+        let at = origin.map_or_else(|| "nowhere".to_owned(), |origin| origin.to_string());
+        return Err(fail!(Code::RequireFailed, "the origin of `{reverse}` is at {at}, wanted {}", rest.position));
+    }
+    Ok(next)
+}
 
 /// Tables that somebody else changed on the server that is left since the proof. None if the transactions since then
 /// are all pgrun's own; else the slot tells.
@@ -298,46 +311,85 @@ async fn strangers(
     baseline: &Baseline,
     proof: &Drained,
     own: &[i64],
+    next: i64,
     deadline: Duration,
 ) -> Result<Vec<String>> {
-    const PEEK: &str = "SELECT data FROM pg_logical_slot_peek_binary_changes($1::name, NULL, $2::int4, \
-         'proto_version', '1', 'publication_names', $3::text)";
-    let next: i64 = stream.from.scalar(ENDED, &[]).await?;
+    // The slot's own position may lie far before T. A relation is announced once, perhaps before T.
+    const PEEK: &str = "SELECT p.lsn, p.data FROM pg_logical_slot_peek_binary_changes($1::name, NULL, NULL, \
+         'proto_version', '1', 'publication_names', $2::text) p \
+         WHERE p.lsn > $3::pg_lsn OR get_byte(p.data, 0) = ascii('R') LIMIT $4::int8";
     let since = |xid: &&i64| (proof.since..next).contains(*xid);
     let mine = i64::try_from(own.iter().filter(since).count()).unwrap_or(i64::MAX);
     if next - proof.since <= mine {
         return Ok(vec![]);
     }
     let publications: Vec<String> = baseline.publications.iter().map(|name| ident(name)).collect::<Result<_>>()?;
-    let values = [stream.slot.into(), Value::Int(CHANGES_PEEKED), publications.join(",").into()];
+    let values = [stream.slot.into(), publications.join(",").into(), proof.target.into(), Value::Int(CHANGES_PEEKED)];
     let rows = clock::within(deadline, stream.from.query(PEEK, &values)).await.ok_or_else(|| {
         fail!(Code::Timeout, "the changes since {} could not be looked through in time", proof.target)
     })??;
-    let mut strangers: Vec<String> = rows.iter().filter_map(|row| row.get("data").and_then(relation)).collect();
+    let messages = rows.iter().filter_map(|row| match (row.get("lsn"), row.get("data")) {
+        (Some(Value::Lsn(lsn)), Some(Value::Bytes(bytes))) => Some((*lsn, bytes.as_slice())),
+        _ => None,
+    });
+    let mut strangers = changed(messages, proof.target);
     strangers.retain(|table| !table.starts_with("pgrun."));
     Ok(strangers)
 }
 
-/// The table that a Relation message of `pgoutput` announces: `R`, its oid, and two texts that end with a zero byte
-/// (manual, "Logical Replication Message Formats"). It stands before the first change of each table.
-fn relation(message: &Value) -> Option<String> {
-    let Value::Bytes(bytes) = message else { return None };
-    let names = bytes.strip_prefix(b"R")?.get(4..)?;
+/// The tables that messages of `pgoutput` behind a position change (manual, "Logical Replication Message Formats"):
+/// `I`, `U` and `D` begin with the table's oid, `T` with the number of tables and a byte of options. `R` announces a
+/// table before its first change: its oid, and two texts that end with a zero byte.
+fn changed<'a>(messages: impl Iterator<Item = (Lsn, &'a [u8])>, behind: Lsn) -> Vec<String> {
+    let (mut names, mut found) = (BTreeMap::new(), vec![]);
+    for (lsn, message) in messages {
+        let Some((kind, body)) = message.split_first() else { continue };
+        let tables: &[u8] = match kind {
+            b'R' => {
+                if let Some((oid, name)) = relation(body) {
+                    names.insert(oid, name);
+                }
+                continue;
+            }
+            b'I' | b'U' | b'D' => body.get(..4).unwrap_or_default(),
+            b'T' => body.get(5..).unwrap_or_default(),
+            _ => continue,
+        };
+        if lsn <= behind {
+            continue;
+        }
+        for oid in tables.as_chunks::<4>().0 {
+            let oid = u32::from_be_bytes(*oid);
+            let name = names.get(&oid).cloned().unwrap_or_else(|| format!("the table with the oid {oid}"));
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    }
+    found
+}
+
+fn relation(body: &[u8]) -> Option<(u32, String)> {
+    let (oid, names) = body.split_first_chunk::<4>()?;
     let mut parts = names.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    Some(format!("{}.{}", parts.next()?, parts.next()?))
+    Some((u32::from_be_bytes(*oid), format!("{}.{}", parts.next()?, parts.next()?)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::relation;
-    use crate::base::Value;
+    use super::changed;
+    use crate::base::Lsn;
 
+    /// What was changed before the position is no stranger's, though its table is announced there and only there.
     #[test]
-    fn only_relation_messages_name_a_table() {
-        let told = |bytes: &[u8]| relation(&Value::Bytes(bytes.to_vec()));
-        assert_eq!(told(b"R\0\0\x40\x01public\0It's \"T\"\0d\0\x01"), Some("public.It's \"T\"".into()));
-        assert_eq!(told(b"I\0\0\x40\x01N\0\x01"), None);
-        assert_eq!(told(b"R\0"), None);
-        assert_eq!(told(b""), None);
+    fn only_changes_behind_the_position_count() {
+        let told = |messages: &[(u64, &[u8])]| changed(messages.iter().map(|(lsn, data)| (Lsn(*lsn), *data)), Lsn(10));
+        let announced: (u64, &[u8]) = (5, b"R\0\0\x40\x01public\0It's \"T\"\0d\0\x01");
+        assert_eq!(told(&[announced, (6, b"I\0\0\x40\x01N"), (10, b"D\0\0\x40\x01K")]), Vec::<String>::new());
+        for change in [b"I\0\0\x40\x01N".as_slice(), b"U\0\0\x40\x01N", b"T\0\0\0\x01\0\0\0\x40\x01"] {
+            assert_eq!(told(&[announced, (6, change), (11, change), (12, change)]), ["public.It's \"T\""]);
+        }
+        assert_eq!(told(&[(11, b"T\0\0\0\x02\0\0\0\0\x07\0\0\0\x08")]).len(), 2);
+        assert_eq!(told(&[(11, b""), (12, b"I\0"), (13, b"B\0\0\0\0\0\0\0\x01"), (14, b"R\0")]), Vec::<String>::new());
     }
 }

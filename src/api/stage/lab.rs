@@ -7,7 +7,7 @@ use rhai::Dynamic;
 use super::{
     cluster, scale,
     sql_file::{self, Piece},
-    stage, state, verifier,
+    stage, state,
 };
 use crate::{
     api::{
@@ -207,7 +207,7 @@ fn login(call: &Call) -> Result<Dynamic> {
     let password = language::random_password();
     call.host.redactor().learn(&password);
     // A verifier, not the password: what stands in a statement reaches the server's log.
-    let verifier = verifier::of_one_round(&password);
+    let verifier = crate::pg::verifier::of_one_round(&password);
     let sql = format!("ALTER ROLE {} LOGIN PASSWORD {}", ident::ident(&role)?, ident::literal(verifier.expose())?);
     let fields = pg::write(call, "letting a role log in", async |session| {
         session.batch(&sql).await?;

@@ -11,7 +11,6 @@ mod memory;
 mod scale;
 mod sql_file;
 mod state;
-mod verifier;
 
 use std::{
     collections::BTreeMap,

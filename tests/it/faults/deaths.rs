@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use super::{
-    scene::{DECIDE, DRAIN, OPEN, SEQUENCES, Scene, TURN},
+    scene::{DECIDE, DRAIN, OPEN, Scene, TURN},
     stage::on_stage,
 };
 
@@ -43,7 +43,7 @@ fn pgrun_is_killed_between_any_two_steps() {
 fn pgrun_is_killed_with_its_guardian() {
     on_stage(|stage| {
         let mut scene = stage.scene(&[]);
-        for (at, gate) in [DRAIN, SEQUENCES, TURN, DECIDE, OPEN].into_iter().enumerate() {
+        for (at, gate) in [DRAIN, TURN, DECIDE, OPEN].into_iter().enumerate() {
             let running = scene.go_to(gate);
             let guardian = Scene::guardian(&running);
             assert!(guardian.is_some_and(|guardian| guardian.signal(Signal::SIGKILL)) || gate == OPEN);

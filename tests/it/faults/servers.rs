@@ -1,7 +1,7 @@
 //! The servers fail in the window: they stand still, are killed, or time passes over them.
 
 use super::{
-    scene::{DECIDE, DRAIN, OPEN, SEQUENCES, TURN},
+    scene::{DECIDE, DRAIN, OPEN, TURN},
     stage::on_stage,
 };
 
@@ -105,7 +105,7 @@ fn the_server_that_is_left_is_killed_while_nobody_waits_for_the_disk() {
         };
         set(stage, "SET");
         let mut scene = stage.scene(&[]);
-        let running = scene.go_to(SEQUENCES);
+        let running = scene.go_to(TURN);
         scene.stage.crash(scene.from);
         scene.is_closed();
         let output = scene.release_and_finish(running).exit(1);

@@ -53,7 +53,7 @@ async fn t_right_behind_the_head_of_a_page_is_reached() {
         }
         let Lsn(before) = stage.from.insert_lsn().await.unwrap();
         let drained = drain::drain(stage.stream(), &baseline, LONG).await.unwrap();
-        assert!(drained.confirmed >= drained.target);
+        assert!(drained.applied >= drained.target);
         let Lsn(target) = drained.target;
         if target % PAGE == HEAD {
             reached += 1;

@@ -1,5 +1,6 @@
-//! SCRAM verifiers for the clients of a load. They stand for machines of their own: what hashing a password 4,096 times
-//! at each login costs them must not be taken from the servers and the run, which share this machine with them.
+//! SCRAM verifiers for passwords that were drawn at random. The rounds of a verifier slow down whoever guesses, and
+//! nobody guesses these; but a client hashes them at each login, and the clients that measure log in while a server has
+//! better things to do.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, Mac as _};
@@ -9,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 use crate::base::Secret;
 
 /// A verifier of one round, as PostgreSQL keeps it (`SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER`; RFC 5802, section 3).
-/// For passwords of ASCII, which need no preparation.
-pub(super) fn of_one_round(password: &Secret) -> Secret {
+/// For random passwords of ASCII, which need no preparation.
+#[must_use]
+pub fn of_one_round(password: &Secret) -> Secret {
     debug_assert!(password.expose().is_ascii());
     let salt: [u8; 16] = rand::rng().random();
     with_salt(password, salt)
