@@ -259,9 +259,11 @@ fn has(module: &crate::api::Module, name: &str) -> bool {
     module.functions.iter().any(|function| function.name == name)
 }
 
+/// The first paragraph: what follows is for readers of the text.
 fn summary(doc: &str) -> String {
-    let lines: Vec<&str> = doc.lines().map(|line| line.trim_start_matches("//!").trim()).collect();
-    lines.join(" ").trim().to_owned()
+    let lines = doc.lines().map(|line| line.trim_start_matches("//!").trim());
+    let first: Vec<&str> = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty()).collect();
+    first.join(" ")
 }
 
 /// Rhai's poorest texts in plain words; `line` is the line that the error stands in.

@@ -5,6 +5,8 @@ use crate::pgrun::{Output, Pgrun};
 
 const BOOK: &str = r#"//! Copies a thing from here to there.
 //! It takes a while.
+//!
+//! | here | there |
 
 let p = params(#{
     from:  #{ type: "rds-instance", help: "where from" },
@@ -34,7 +36,7 @@ fn with(sets: &[&str]) -> Output {
 fn the_help_of_a_runbook_comes_from_its_parameters() {
     for flag in ["--help", "-h"] {
         let output = Pgrun::of(BOOK).pgrun(&["main.rhai", flag]).exit(0).stderr_lacks(" ");
-        let output = output.stdout_has("Copies a thing from here to there. It takes a while.\n");
+        let output = output.stdout_has("Copies a thing from here to there. It takes a while.\n\nParameters");
         let output = output.stdout_has("  from   where from (rds-instance; required, for example orders-blue)\n");
         output.stdout_has("  wait   how long (duration; otherwise 10s)\n").stdout_has("(list; otherwise [])\n");
     }
