@@ -99,8 +99,8 @@ pub(super) const MODULE: Module = Module {
             parameters: "streams, before, drained, deadline",
             gives: "a list of #{ database, position, .. }",
             effect: Effect::Writes,
-            doc: "Ends the replication to GREEN in every database, proves that no definition has changed meanwhile, and sets \
-                  where BLUE will begin to follow it.",
+            doc: "Ends the replication to GREEN in every database, proves that no definition has changed meanwhile, copies \
+                  the sequences, and sets where BLUE will begin to follow GREEN.",
             example: "try { pg::turn([], [], [], \"1s\") } catch (e) { e.code } // => \"pg_value\"",
             run: |call| {
                 let (streams, deadline) = (Streams::read(call, 0)?, call.duration(3)?);

@@ -15,8 +15,7 @@ use uuid::Uuid;
 use super::{
     fence,
     record::{field, record},
-    schema,
-    sequences::{self, Copied},
+    schema, sequences,
     session::Session,
     sets::{self, Followed},
     sides::{Condition, FollowerSeen, absent, condition, look_at_follower, look_at_slot, ms, require, unharmed},
@@ -76,10 +75,6 @@ record! {
         pub xids: Vec<i64>,
         /// Tables that are published and subscribed.
         pub tables: i64,
-        /// Sequences that are equal on both sides now.
-        pub sequences: i64,
-        /// Those of them that were not, and were set.
-        pub set: i64,
         /// How long it took, in milliseconds.
         pub ms: i64,
         /// All that was required.
@@ -168,9 +163,8 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
 ///
 /// A row is written, T is where the server stands then, and its commit follows. Then: the row is there; everything up
 /// to T was applied there and is on disk, as the other server's own origin says; the tables published are the tables
-/// subscribed, all of them ready; nothing was counted as error or conflict since `baseline`; and every sequence stands
-/// where it stood here, as [`sequences::copy`] does it. May be repeated: it proves anew. That no DDL came in is proved
-/// by [`turn::turn`].
+/// subscribed, all of them ready; and nothing was counted as error or conflict since `baseline`. May be repeated: it
+/// proves anew. That no DDL came in is proved by [`turn::turn`].
 ///
 /// The slot's `confirmed_flush_lsn` is not waited for. It says the same later: when the worker has woken, seen that its
 /// log is on disk, and reported (worker.c, `send_feedback`).
@@ -200,7 +194,7 @@ pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) 
         },
         arrival(stream, baseline, &seal, seen, patience, &is_refused)
     );
-    let Look { tables, copied, mut conditions } = looked?;
+    let (tables, mut conditions) = looked?;
     let (seen, applied) = arrived?;
     conditions.extend([
         condition("applied", true, format!("{applied} of {}", seal.target)),
@@ -215,32 +209,21 @@ pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) 
         since: seal.since,
         xids,
         tables,
-        sequences: number(copied.sequences),
-        set: number(copied.set),
         ms: ms(begun.elapsed()),
         conditions,
     })
 }
 
-/// What [`look`] found.
-struct Look {
-    tables: i64,
-    copied: Copied,
-    conditions: Vec<Condition>,
-}
-
-/// Whether both sides have the same tables; and lets the sequences follow.
-async fn look(stream: Stream<'_>, baseline: &Baseline) -> Result<Look> {
+/// How many tables go through the stream, and that both sides have the same.
+async fn look(stream: Stream<'_>, baseline: &Baseline) -> Result<(i64, Vec<Condition>)> {
     let followed = Followed { subscription: stream.subscription, publications: &baseline.publications };
-    let (agreed, both) =
-        tokio::join!(sets::agree(stream, baseline.oid, &followed), sequences::look_at_both(stream.from, stream.to));
-    let (tables, agree) = agreed?;
+    let (tables, agree) = sets::agree(stream, baseline.oid, &followed).await?;
     let mut conditions = agree.to_vec();
     if conditions.iter().any(|condition| !condition.holds) {
         conditions.push(same_catalog(stream, baseline).await?);
     }
     require(&conditions, INCOMPLETE)?;
-    Ok(Look { tables, copied: sequences::follow(stream.to, &both?).await?, conditions })
+    Ok((tables, conditions))
 }
 
 /// Whether no definition has changed on the server that is left since the baseline. It takes as long as all the rest of
@@ -340,8 +323,4 @@ async fn quiet(from: &Session, longest: Duration) -> Result<[Condition; 2]> {
         Ok(condition(name, holds, if holds { "none".into() } else { found }))
     };
     Ok([none("long_transactions", "long")?, none("prepared_transactions", "prepared")?])
-}
-
-fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -177,7 +177,7 @@ fn page(major: i64) -> &'static str {
 
 /// The state of every sequence, each with its oid, in the order of the oids. The definitions stay on the server, and
 /// names come as arrays: of ten thousand sequences this takes a part of what [`read`] takes.
-async fn look(session: &Session) -> Result<Vec<(i64, State)>> {
+pub(super) async fn look(session: &Session) -> Result<Vec<(i64, State)>> {
     let sql = page(session.major().await?);
     let mut found: Vec<(i64, State)> = vec![];
     loop {
@@ -319,23 +319,16 @@ pub(super) async fn prepare(from: &Session, to: &Session) -> Result<()> {
 /// # Errors
 /// As [`read`] and [`apply`]; `require_failed` when a sequence is on one side only, or differs after it was set.
 pub async fn copy(from: &Session, to: &Session) -> Result<Copied> {
-    follow(to, &look_at_both(from, to).await?).await
-}
-
-/// The sequences of two sides, as they were at one moment.
-pub(super) struct Both {
-    there: Vec<(i64, State)>,
-    here: Vec<(i64, State)>,
-}
-
-/// The first half of [`copy`].
-pub(super) async fn look_at_both(from: &Session, to: &Session) -> Result<Both> {
     let (there, here) = tokio::try_join!(look(from), look(to))?;
-    Ok(Both { there, here })
+    set_differing(to, &there, &here).await
 }
 
-/// The second half of [`copy`]: the side that was left is not asked any more.
-pub(super) async fn follow(to: &Session, Both { there, here }: &Both) -> Result<Copied> {
+/// The second half of [`copy`], when the other side was read before.
+pub(super) async fn follow(to: &Session, there: &[(i64, State)]) -> Result<Copied> {
+    set_differing(to, there, &look(to).await?).await
+}
+
+async fn set_differing(to: &Session, there: &[(i64, State)], here: &[(i64, State)]) -> Result<Copied> {
     let known: BTreeMap<(&str, &str), (i64, &State)> =
         here.iter().map(|(oid, state)| (state.key(), (*oid, state))).collect();
     let names: BTreeSet<(&str, &str)> = there.iter().map(|(_, state)| state.key()).collect();

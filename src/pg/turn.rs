@@ -11,6 +11,7 @@ use super::{
     drain::{self, Baseline, Drained, LOOK_EVERY, SLICE, Stream},
     fence, origin, own,
     record::{field, record},
+    sequences,
     session::Session,
     sides, slot, subscription,
 };
@@ -35,6 +36,10 @@ record! {
         pub sentinel: String,
         /// How often the stream had to be drained again, because somebody had written behind the fence.
         pub drained_again: i64,
+        /// Sequences that are equal on both sides now.
+        pub sequences: i64,
+        /// Those of them that were not, and were set.
+        pub set: i64,
         /// How long it took, in milliseconds.
         pub ms: i64,
     }
@@ -88,18 +93,28 @@ pub async fn turn(
     let mut xids: Vec<i64> = drained.iter().flat_map(|drained| drained.xids.iter().copied()).collect();
     // To end the reading does no harm where the way back turns out to run already: then it has ended before.
     let (looked, rest) = tokio::join!(
-        async { Ok((way_back(stream, reverse).await?, drain::same_catalog(stream, baseline).await?)) },
+        async {
+            let way_back = way_back(stream, reverse).await?;
+            let there = sequences::look(stream.from).await?;
+            Ok((way_back, there, drain::same_catalog(stream, baseline).await?))
+        },
         come_to_rest(stream, baseline, &mut xids, left())
     );
-    let (way_back, catalog) = looked?;
+    let (way_back, mut there, catalog) = looked?;
     sides::require(&[catalog], "the two servers differ")?;
     let mut rest = rest?;
     let mut drained_again = 0;
-    loop {
-        let next = released(stream, way_back.oid, reverse, &rest, left()).await?;
-        let strangers = strangers(stream, baseline, &proof, &xids, next, left()).await?;
+    let copied = loop {
+        let (strangers, copied) = tokio::join!(
+            async {
+                let next = released(stream, way_back.oid, reverse, &rest, left()).await?;
+                strangers(stream, baseline, &proof, &xids, next, left()).await
+            },
+            sequences::follow(stream.to, &there)
+        );
+        let strangers = strangers?;
         if strangers.is_empty() {
-            break;
+            break copied?;
         }
         if drained_again == TRIES {
             return Err(fail!(
@@ -114,10 +129,12 @@ pub async fn turn(
         proof = drain::drain(stream, baseline, left()).await?;
         xids.extend(&proof.xids);
         rest = come_to_rest(stream, baseline, &mut xids, left()).await?;
-    }
+        there = sequences::look(stream.from).await?;
+    };
     let database = stream.from.target().database().to_owned();
     let Rest { position, sentinel } = rest;
-    Ok(Turned { database, position, sentinel, drained_again, ms: sides::ms(begun.elapsed()) })
+    let [sequences, set] = [copied.sequences, copied.set].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+    Ok(Turned { database, position, sentinel, drained_again, sequences, set, ms: sides::ms(begun.elapsed()) })
 }
 
 /// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Gates of the window, by the steps behind them.
-pub(super) const DRAIN: &str = "wait until TO has FROM's last write, and its sequences";
-pub(super) const TURN: &str = "turn the replication round";
+pub(super) const DRAIN: &str = "wait until TO has FROM's last write";
+pub(super) const TURN: &str = "turn the replication round, copy the sequences";
 pub(super) const DECIDE: &str = "decide for TO";
 pub(super) const OPEN: &str = "open TO";
 

@@ -50,9 +50,9 @@ async fn the_state_is_copied_exactly() {
     let next = "SELECT nextval('public.set_not_called') + nextval('public.never_used') + nextval('public.down') \
                 + nextval('public.t_a_seq')";
     assert_eq!(g.value(next, &[]).await.unwrap(), Value::Int(100 + 78 - 7 + 3));
-    // One that counts down is behind when it is higher, one that has handed nothing out when it stands at the same value.
+    // One that has handed nothing out is behind at the same value; where one that cycles stands says nothing.
     assert_eq!(sequences::behind(&b, &g).await.unwrap(), Vec::<String>::new());
-    let behind = ["public.down", "public.never_used", "public.set_not_called", "public.t_a_seq"];
+    let behind = ["public.never_used", "public.set_not_called", "public.t_a_seq"];
     assert_eq!(sequences::behind(&g, &b).await.unwrap(), behind);
     // And back, from the newer server to the older one, as a rollback does.
     sequences::copy(&g, &b).await.unwrap();
