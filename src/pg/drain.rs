@@ -2,8 +2,9 @@
 //! nothing is on its way any more.
 //!
 //! A position alone proves little. A table that the publication knows and the subscription does not is passed over in
-//! silence while the lag is zero; a conflict on 18 is counted and passed over. So positions, a row, the tables of both
-//! sides and the counters of errors are asked for together, and every condition is named in the result or the error.
+//! silence while the lag is zero; a conflict on 18 is counted and passed over. So positions, a row, the tables of
+//! both sides and the counters of errors are asked for together, and every condition is named in the result or the
+//! error.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -166,8 +167,8 @@ pub async fn baseline(stream: Stream<'_>) -> Result<Baseline> {
 /// subscribed, all of them ready; and nothing was counted as error or conflict since `baseline`. May be repeated: it
 /// proves anew. That no DDL came in is proved by [`turn::turn`].
 ///
-/// The slot's `confirmed_flush_lsn` is not waited for. It says the same later: when the worker has woken, seen that its
-/// log is on disk, and reported (worker.c, `send_feedback`).
+/// The slot's `confirmed_flush_lsn` is not waited for. It says the same later: when the worker has woken, seen that
+/// its log is on disk, and reported (worker.c, `send_feedback`).
 ///
 /// # Errors
 /// `require_failed` at once for what waiting cannot mend, `timeout` for what did not come, naming the conditions.
@@ -226,8 +227,8 @@ async fn look(stream: Stream<'_>, baseline: &Baseline) -> Result<(i64, Vec<Condi
     Ok((tables, conditions))
 }
 
-/// Whether no definition has changed on the server that is left since the baseline. It takes as long as all the rest of
-/// [`drain`], and the other server is busy enough when the stream is turned: there it is asked.
+/// Whether no definition has changed on the server that is left since the baseline. It takes as long as all the rest
+/// of [`drain`], and the other server is busy enough when the stream is turned: there it is asked.
 pub(super) async fn same_catalog(stream: Stream<'_>, baseline: &Baseline) -> Result<Condition> {
     let same = schema::token(stream.from).await? == baseline.catalog;
     Ok(condition("catalog", same, if same { "unchanged" } else { "changed" }.into()))
@@ -291,8 +292,8 @@ impl Seal {
 
 const SEAL: &str = "SELECT xid, since, writers, target FROM pgrun.seal($1::text, $2::uuid)";
 
-/// Writes the row again until nobody has a transaction open any more that has written. Roles that the fence spares may
-/// have one; committed behind T it would be noticed only if it was begun behind the fence.
+/// Writes the row again until nobody has a transaction open any more that has written. Roles that the fence spares
+/// may have one; committed behind T it would be noticed only if it was begun behind the fence.
 async fn quiescence(stream: Stream<'_>, xids: &mut Vec<i64>, deadline: Duration) -> Result<Seal> {
     let patience = Patience { every: QUIET_EVERY, deadline };
     poll::until("transactions to end that may still write", patience, async || {

@@ -1,5 +1,5 @@
-//! The role by which a run measures the outage that it causes: a login that is fenced like an application's and may do
-//! one thing, write into `pgrun.probe`.
+//! The role by which a run measures the outage that it causes: a login that is fenced like an application's and may
+//! do one thing, write into `pgrun.probe`.
 
 use super::{
     roles::{self, NewRole},

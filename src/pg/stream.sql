@@ -104,13 +104,29 @@ END $$;
 
 -- Whether somebody still reads from a slot of this database; NULL without such a slot. If nobody does, `next` is the next
 -- transaction, by a younger snapshot: what a reader was given had begun before. Then the origin of the way back is set,
--- and where it stands is read back.
-CREATE OR REPLACE FUNCTION pgrun.released(of_slot name, of_origin text, at_rest pg_lsn, within_ms bigint,
+-- and where it stands is read back. The way back is a subscription here, and at rest; its origin's name is `pg_<oid>`
+-- (ReplicationOriginNameForLogicalRep).
+CREATE OR REPLACE FUNCTION pgrun.released(for_run text, of_slot name, of_way_back name, at_rest pg_lsn, within_ms bigint,
     OUT active boolean, OUT next bigint, OUT origin pg_lsn)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     until timestamptz := clock_timestamp() + within_ms * interval '1 ms';
+    way_back pg_subscription.oid%TYPE;
+    runs boolean;
 BEGIN
+    SELECT s.oid, s.subenabled OR EXISTS (SELECT FROM pg_stat_subscription w WHERE w.subid = s.oid AND w.pid IS NOT NULL)
+      INTO way_back, runs FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database()
+     WHERE s.subname = of_way_back;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR001', MESSAGE = format('there is no subscription `%s` in this database', of_way_back);
+    ELSIF EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = for_run AND p.state = 'green') THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR003',
+            MESSAGE = format('the run `%s` has left this server: its applications write to the other one', for_run),
+            HINT = 'go on: enable the way back';
+    ELSIF runs THEN
+        RAISE EXCEPTION USING ERRCODE = 'PR003', MESSAGE = format('the subscription `%s` runs already', of_way_back),
+            HINT = 'disable it first';
+    END IF;
     LOOP
         active := (SELECT s.active FROM pg_replication_slots s
                    WHERE s.slot_name = of_slot AND s.slot_type = 'logical' AND s.database = current_database());
@@ -119,8 +135,8 @@ BEGIN
     END LOOP;
     IF NOT active THEN
         next := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
-        PERFORM pg_replication_origin_advance(of_origin, at_rest);
-        origin := pg_replication_origin_progress(of_origin, false);
+        PERFORM pg_replication_origin_advance('pg_' || way_back, at_rest);
+        origin := pg_replication_origin_progress('pg_' || way_back, false);
     END IF;
 END $$;
 

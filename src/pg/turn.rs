@@ -38,8 +38,6 @@ record! {
         pub drained_again: i64,
         /// Sequences that are equal on both sides now.
         pub sequences: i64,
-        /// Those of them that were not, and were set.
-        pub set: i64,
         /// How long it took, in milliseconds.
         pub ms: i64,
     }
@@ -49,13 +47,6 @@ record! {
         pub sentinel: String,
         /// How long it took, in milliseconds.
         pub ms: i64,
-    }
-    /// The subscription that will lead back.
-    struct WayBack {
-        pub oid: i64,
-        pub enabled: bool,
-        pub workers: i64,
-        pub left: bool,
     }
 }
 
@@ -68,18 +59,19 @@ const CHANGES_PEEKED: i64 = 10_000;
 /// Turns replication round, behind the fence and after [`drain::drain`] of all databases, whose proofs are `drained`.
 ///
 /// The forward subscription is disabled, and waited for until the processes of its workers are gone and its slot is
-/// free: DISABLE alone returns while they still commit. (Before 16 nothing wakes a worker for DISABLE but a change that
-/// arrives afterwards, facts: attack 21; so it is sent some.) Meanwhile it is proved that no definition has changed
-/// here since `baseline`. Then it is proved that nobody but pgrun wrote to the old server since T, by the count of
-/// transactions, and only if that is unclear by decoding what the slot still holds. Then R is where the new server
-/// stands. It is durable there, and set on the origin of `reverse`, the disabled subscription on the old server.
-/// Nothing comes back twice, and nothing is missed.
+/// free: DISABLE alone returns while they still commit. (Before 16 nothing wakes a worker for DISABLE but a change
+/// that arrives afterwards, facts: attack 21; so it is sent some.) Meanwhile it is proved that no definition has
+/// changed here since `baseline`, and the sequences are copied. Then it is proved that nobody but pgrun wrote to the
+/// old server since T, by the count of transactions, and only if that is unclear by decoding what the slot still
+/// holds. Then R is where the new server stands. It is durable there, and set on the origin of `reverse`, the
+/// disabled subscription on the old server. Nothing comes back twice, and nothing is missed.
 ///
 /// May be repeated until the way back is enabled or the decision has fallen.
 ///
-/// # Errors `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when
-/// errors were counted since `baseline`, a definition has changed, or somebody keeps writing. `timeout` when worker or
-/// slot do not come to rest.
+/// # Errors
+/// `refused` when `reverse` runs already, or the run has decided for the other server. `require_failed` when errors
+/// were counted since `baseline`, a definition has changed, or somebody keeps writing. `timeout` when worker or slot
+/// do not come to rest.
 pub async fn turn(
     stream: Stream<'_>,
     reverse: &str,
@@ -92,29 +84,35 @@ pub async fn turn(
     let mut proof = own_proof(stream, drained)?.clone();
     let mut xids: Vec<i64> = drained.iter().flat_map(|drained| drained.xids.iter().copied()).collect();
     // To end the reading does no harm where the way back turns out to run already: then it has ended before.
-    let (looked, rest) = tokio::join!(
-        async {
-            let way_back = way_back(stream, reverse).await?;
-            let there = sequences::look(stream.from).await?;
-            Ok((way_back, there, drain::same_catalog(stream, baseline).await?))
-        },
-        come_to_rest(stream, baseline, &mut xids, left())
-    );
-    let (way_back, mut there, catalog) = looked?;
-    sides::require(&[catalog], "the two servers differ")?;
-    let mut rest = rest?;
-    let mut drained_again = 0;
-    let copied = loop {
-        let (strangers, copied) = tokio::join!(
+    let (mut rest, there) = {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (there, rest) = tokio::join!(
             async {
-                let next = released(stream, way_back.oid, reverse, &rest, left()).await?;
-                strangers(stream, baseline, &proof, &xids, next, left()).await
+                let there = sequences::look(stream.from).await?;
+                // Whoever waits for them may have failed.
+                drop(tell.send(there.clone()));
+                sides::require(&[drain::same_catalog(stream, baseline).await?], "the two servers differ")?;
+                Ok(there)
             },
-            sequences::follow(stream.to, &there)
+            async {
+                let rest = come_to_rest(stream, baseline, &mut xids, left()).await?;
+                // Without an answer the other one has failed, which is told.
+                if let Ok(there) = told.await {
+                    sequences::follow(stream.to, &there).await?;
+                }
+                Ok(rest)
+            }
         );
-        let strangers = strangers?;
+        let there = there?;
+        (rest?, there)
+    };
+    let mut drained_again = 0;
+    let mut sequences = there.len();
+    loop {
+        let next = released(stream, reverse, &rest, left()).await?;
+        let strangers = strangers(stream, baseline, &proof, &xids, next, left()).await?;
         if strangers.is_empty() {
-            break copied?;
+            break;
         }
         if drained_again == TRIES {
             return Err(fail!(
@@ -129,12 +127,12 @@ pub async fn turn(
         proof = drain::drain(stream, baseline, left()).await?;
         xids.extend(&proof.xids);
         rest = come_to_rest(stream, baseline, &mut xids, left()).await?;
-        there = sequences::look(stream.from).await?;
-    };
+        sequences = sequences::copy(stream.from, stream.to).await?.sequences;
+    }
+    let sequences = i64::try_from(sequences).unwrap_or(i64::MAX);
     let database = stream.from.target().database().to_owned();
     let Rest { position, sentinel } = rest;
-    let [sequences, set] = [copied.sequences, copied.set].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
-    Ok(Turned { database, position, sentinel, drained_again, sequences, set, ms: sides::ms(begun.elapsed()) })
+    Ok(Turned { database, position, sentinel, drained_again, sequences, ms: sides::ms(begun.elapsed()) })
 }
 
 /// Lets the forward stream run again after a turn that led to no decision: what undoes [`turn`]. It goes on where it
@@ -195,8 +193,8 @@ pub async fn flows(writer: &Session, follower: &Session, run: &str, deadline: Du
     Ok(Flow { sentinel: row.id, ms: sides::ms(begun.elapsed()) })
 }
 
-/// Removes the stream that led to the new server: first the subscription, parted from its slot, then the slot. What is
-/// gone already is passed over.
+/// Removes the stream that led to the new server: first the subscription, parted from its slot, then the slot. What
+/// is gone already is passed over.
 ///
 /// # Errors
 /// `refused` while the subscription is enabled: then nothing was turned. `timeout` when somebody reads from the slot.
@@ -210,31 +208,12 @@ pub async fn drop_forward(stream: Stream<'_>, patience: Patience) -> Result<()> 
     slot::drop(stream.from, stream.slot, patience).await.map(|_| ())
 }
 
-const WAY_BACK: &str = "SELECT s.oid, s.subenabled AS enabled, \
-       (SELECT count(w.pid) FROM pg_stat_subscription w WHERE w.subid = s.oid) AS workers, \
-       EXISTS (SELECT FROM pgrun.decision p WHERE p.target = pgrun.target() AND p.run = $2::text AND p.state = 'green') AS left \
-     FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid AND d.datname = current_database() \
-     WHERE s.subname = $1::name";
-
 /// Lets both servers read the statements of [`turn`] ahead.
 pub(super) async fn prepare(stream: Stream<'_>) -> Result<()> {
-    stream.from.prepare(&[WAY_BACK, RELEASED]).await?;
+    stream.from.prepare(&[RELEASED]).await?;
     stream.to.prepare(&[STOP]).await?;
     // What the procedure asks most is planned by now.
     stream.to.query("SELECT pgrun.alive(NULL, '{}')", &[]).await.map_err(fence::own).map(|_| ())
-}
-
-/// The subscription that will lead back, at rest.
-async fn way_back(stream: Stream<'_>, reverse: &str) -> Result<WayBack> {
-    let rows: Vec<WayBack> = stream.from.records(WAY_BACK, &[reverse.into(), stream.run.into()]).await?;
-    let found = rows.into_iter().next().ok_or_else(|| absent(stream.from, reverse))?;
-    if found.left {
-        return Err(left_already(stream.run));
-    }
-    if found.enabled || found.workers > 0 {
-        return Err(fail!(Code::Refused, "the subscription `{reverse}` runs already").hint("disable it first"));
-    }
-    Ok(found)
 }
 
 fn absent(session: &Session, subscription: &str) -> Error {
@@ -296,14 +275,14 @@ async fn come_to_rest(
     Ok(Rest { position, sentinel })
 }
 
-/// The name of a subscription's origin is `pg_<oid>` (`ReplicationOriginNameForLogicalRep`).
 const RELEASED: &str =
-    "SELECT active, next, origin FROM pgrun.released($1::name, 'pg_' || $2::oid, $3::pg_lsn, $4::int8)";
+    "SELECT active, next, origin FROM pgrun.released($1::text, $2::name, $3::name, $4::pg_lsn, $5::int8)";
 
-/// Waits until nobody reads from the forward slot, and sets the origin of the way back, the subscription with this oid.
-/// Gives the transaction before which everything had begun that the reader was given.
-async fn released(stream: Stream<'_>, oid: i64, reverse: &str, rest: &Rest, deadline: Duration) -> Result<i64> {
-    let values = [stream.slot.into(), oid.into(), rest.position.into(), Value::Int(sides::ms(SLICE))];
+/// Waits until nobody reads from the forward slot, and sets the origin of the way back, which must be at rest. Gives
+/// the transaction before which everything had begun that the reader was given.
+async fn released(stream: Stream<'_>, reverse: &str, rest: &Rest, deadline: Duration) -> Result<i64> {
+    let slice = Value::Int(sides::ms(SLICE));
+    let values = [stream.run.into(), stream.slot.into(), reverse.into(), rest.position.into(), slice];
     let patience = Patience { every: LOOK_EVERY, deadline };
     let (next, origin) = poll::until("the forward slot to be free", patience, async || {
         let row = stream.from.one(RELEASED, &values).await.map_err(fence::own)?;
