@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{
-        Code, Error, Result, Value,
+        Code, Result, Value,
         poll::{self, Patience, Seen},
         span,
     },
@@ -86,10 +86,8 @@ pub(super) const MODULE: Module = Module {
             run: |call| {
                 let (streams, deadline) = (Streams::read(call, 0)?, call.duration(2)?);
                 let before: Vec<Baseline> = streams.told(call, 1, Some("baseline"))?;
-                let work = async |stream: Stream<'_>, at: usize| match drain::drain(stream, &before[at], deadline).await
-                {
-                    Err(error) => Err(naming_who(error, stream).await),
-                    drained => drained,
+                let work = async |stream: Stream<'_>, at: usize| {
+                    naming_who(stream, drain::drain(stream, &before[at], deadline).await).await
                 };
                 Ok(records(&streams.each(call, "draining", &work)?))
             },
@@ -108,10 +106,7 @@ pub(super) const MODULE: Module = Module {
                 let drained: Vec<Drained> = streams.told(call, 2, None)?;
                 let work = async |stream: Stream<'_>, at: usize| {
                     let turned = turn::turn(stream, streams.reverse(at), &before[at], &drained, deadline).await;
-                    match turned {
-                        Err(error) => Err(naming_who(error, stream).await),
-                        turned => turned,
-                    }
+                    naming_who(stream, turned).await
                 };
                 Ok(records(&streams.each(call, "turning the replication round", &work)?))
             },
@@ -202,13 +197,13 @@ pub(super) const MODULE: Module = Module {
 };
 
 /// Where a definition has changed since the window began: the last command that did so, if a watch has seen it.
-async fn naming_who(error: Error, stream: Stream<'_>) -> Error {
-    if error.fact("catalog").is_none() {
-        return error;
-    }
-    match watch::last(stream.from).await {
-        Ok(Some(last)) => error.detail("ddl", last),
-        Ok(None) | Err(_) => error,
+async fn naming_who<T>(stream: Stream<'_>, outcome: Result<T>) -> Result<T> {
+    match outcome {
+        Err(error) if error.fact("catalog").is_some() => Err(match watch::last(stream.from).await {
+            Ok(Some(last)) => error.detail("ddl", last),
+            Ok(None) | Err(_) => error,
+        }),
+        outcome => outcome,
     }
 }
 

@@ -6,10 +6,7 @@
 //! both sides and the counters of errors are asked for together, and every condition is named in the result or the
 //! error.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -23,13 +20,10 @@ use super::{
     subscription::{self, Subscription},
     turn,
 };
-use crate::{
-    base::{
-        Code, Lsn, Map, Result, Value, clock,
-        poll::{self, Patience, Seen},
-        span,
-    },
-    fail,
+use crate::base::{
+    Lsn, Map, Result, Value, clock,
+    poll::{self, Patience, Seen},
+    span,
 };
 
 /// One database's stream of changes, in the direction of the cutover: from BLUE to GREEN, in a rollback from GREEN to
@@ -183,20 +177,10 @@ pub async fn drain(stream: Stream<'_>, baseline: &Baseline, deadline: Duration) 
     if !seal.writers.is_empty() {
         (seal, seen) = (quiescence(stream, &mut xids, deadline).await?, None);
     }
-    // What both sides look like is asked while the stream drains. Neither is left half-way when the other one fails,
-    // which would cost a session; the waiting ends by itself then.
-    let is_refused = AtomicBool::new(false);
+    // Most often the row has arrived by now. What waiting cannot mend is told before anything is waited for.
+    let (tables, mut conditions) = look(stream, baseline).await?;
     let patience = Patience { every: LOOK_EVERY, deadline: deadline.saturating_sub(begun.elapsed()) };
-    let (looked, arrived) = tokio::join!(
-        async {
-            let looked = look(stream, baseline).await;
-            is_refused.store(looked.is_err(), Ordering::Relaxed);
-            looked
-        },
-        arrival(stream, baseline, &seal, seen, patience, &is_refused)
-    );
-    let (tables, mut conditions) = looked?;
-    let (seen, applied) = arrived?;
+    let (seen, applied) = arrival(stream, baseline, &seal, seen, patience).await?;
     conditions.extend([
         condition("applied", true, format!("{applied} of {}", seal.target)),
         condition("sentinel", true, seen.text()),
@@ -227,8 +211,8 @@ async fn look(stream: Stream<'_>, baseline: &Baseline) -> Result<(i64, Vec<Condi
     Ok((tables, conditions))
 }
 
-/// Whether no definition has changed on the server that is left since the baseline. It takes as long as all the rest
-/// of [`drain`], and the other server is busy enough when the stream is turned: there it is asked.
+/// Whether no definition has changed on the server that is left since the baseline. To ask takes longer than the rest
+/// of [`drain`]; [`turn::turn`] does it while the other server ends its workers.
 pub(super) async fn same_catalog(stream: Stream<'_>, baseline: &Baseline) -> Result<Condition> {
     let same = schema::token(stream.from).await? == baseline.catalog;
     Ok(condition("catalog", same, if same { "unchanged" } else { "changed" }.into()))
@@ -241,7 +225,6 @@ async fn arrival(
     seal: &Seal,
     mut seen: Option<FollowerSeen>,
     patience: Patience,
-    is_refused: &AtomicBool,
 ) -> Result<(FollowerSeen, Lsn)> {
     poll::until("the other server to have everything", patience, async || {
         let now = match seen.take() {
@@ -254,9 +237,6 @@ async fn arrival(
             && applied >= seal.target
         {
             return Ok(Seen::Ready((now, applied)));
-        }
-        if is_refused.load(Ordering::Relaxed) {
-            return Err(fail!(Code::RequireFailed, "{INCOMPLETE}"));
         }
         let slot = look_at_slot(stream).await?;
         require(&[slot.usable()], INCOMPLETE)?;

@@ -38,9 +38,6 @@ record! {
     }
 }
 
-/// The statement of [`Session::insert_lsn`].
-pub(super) const INSERT_LSN: &str = "SELECT pg_current_wal_insert_lsn()";
-
 impl Session {
     /// Asks the server about itself. Needs no privilege; what is not allowed is absent.
     pub async fn server(&self) -> Result<ServerFacts> {
@@ -69,7 +66,7 @@ impl Session {
     /// # Errors
     /// `pg_sql` 55000 on a standby.
     pub async fn insert_lsn(&self) -> Result<Lsn> {
-        self.scalar(INSERT_LSN, &[]).await
+        self.scalar("SELECT pg_current_wal_insert_lsn()", &[]).await
     }
 
     /// For how long the server has been up. After the crash of a backend all its processes begin anew but the first.

@@ -144,7 +144,7 @@ pub(super) async fn marks_beside(session: &Session, id: &str) -> Result<Vec<Mark
 }
 
 /// Writes the row of a [`Sentinel`].
-pub(super) const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
+const SENTINEL: &str = "INSERT INTO pgrun.sentinel (id, run, kind, target, lsn, xid, at) \
      VALUES (gen_random_uuid(), $1::text, 'sentinel', pgrun.target(), pg_current_wal_insert_lsn(), \
              pg_current_xact_id()::text::bigint, clock_timestamp()) RETURNING id::text AS id, lsn, xid";
 
