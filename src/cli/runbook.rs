@@ -287,6 +287,7 @@ pub(super) fn help(ui: &Ui, file: &Path) -> Result<()> {
     let width = loaded.declaration.keys().map(String::len).max().unwrap_or(0);
     for (name, parameter) in &loaded.declaration {
         let otherwise = match &parameter.otherwise {
+            Some(value) if value.as_str() == Some("") => "otherwise empty".to_owned(),
             Some(value) => format!("otherwise {}", value.to_string().trim_matches('"')),
             None => format!("required, for example {}", parameter.kind.example),
         };

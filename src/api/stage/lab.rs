@@ -123,7 +123,7 @@ fn phases(call: &Call) -> Result<Dynamic> {
     let mut all = call.texts(0)?;
     if let Some(last) = &stage(call)?.trial.phase {
         let at = all.iter().position(|name| name == last).ok_or_else(|| {
-            fail!(Code::Usage, "got `--phase {last}`, wanted {}", prose::ticked_list(&all, all.len()))
+            fail!(Code::Usage, "got `--phase {last}`, wanted one of {}", prose::ticked_list(&all, all.len()))
         })?;
         all.truncate(at + 1);
     }

@@ -38,7 +38,10 @@ fn the_help_of_a_runbook_comes_from_its_parameters() {
         let output = Pgrun::of(BOOK).pgrun(&["main.rhai", flag]).exit(0).stderr_lacks(" ");
         let output = output.stdout_has("Copies a thing from here to there. It takes a while.\n\nParameters");
         let output = output.stdout_has("  from   where from (rds-instance; required, for example orders-blue)\n");
-        output.stdout_has("  wait   how long (duration; otherwise 10s)\n").stdout_has("(list; otherwise [])\n");
+        output
+            .stdout_has("  wait   how long (duration; otherwise 10s)\n")
+            .stdout_has("(list; otherwise [])\n")
+            .stdout_has("(text; otherwise empty)");
     }
     Pgrun::of("say(1);").pgrun(&["main.rhai", "--help"]).exit(0).stdout_has("It has no parameters.");
     // A runbook with a mistake has no help, but an error.
